@@ -1,0 +1,1 @@
+"""DNS providers: who serves the zone. One module each behind one protocol."""

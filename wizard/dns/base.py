@@ -1,0 +1,42 @@
+"""What every DNS provider can do.
+
+Only our own records are ever touched: A records of the deployment's name, marked as ours by a TXT
+record beside them. Must not import: any cloud provider, plan, engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """The A records of one absolute name (no trailing dot), `ttl` in seconds."""
+
+    name: str
+    addresses: tuple[str, ...]
+    ttl: int
+
+
+class DnsProvider(Protocol):
+    """Serves one zone. Errors are ProviderError, or TransientError where retrying may help."""
+
+    name: str
+
+    def zone(self) -> str:
+        """Return the zone's name after checking that it exists and that we may change it."""
+
+    def records(self, deployment: str) -> list[RecordSet]:
+        """Return the record sets that belong to the deployment, asked from the server now."""
+
+    def ensure_record(self, deployment: str, record: RecordSet) -> bool:
+        """Make the record set so; True if something changed. A record set of that name that is
+        not ours is refused with ProviderError, never overwritten."""
+
+    def delete_record(self, deployment: str, name: str) -> None:
+        """Delete our record set of that name; what is gone already is no error."""
+
+    def wait_until_served(self, record: RecordSet, deadline: float) -> None:
+        """Return once every authoritative server answers with the record set; TransientError
+        naming the servers that do not after `deadline` seconds."""

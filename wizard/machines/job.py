@@ -1,0 +1,163 @@
+"""The job a worker process is given: one machine, one phase, all it needs to know.
+
+It crosses a pipe as one JSON document on standard input, never as arguments or environment.
+Must not import: pyinfra, gevent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from wizard.rules import Role
+from wizard.secrets import Secret, plain
+
+
+class Phase(StrEnum):
+    """The phases of configuring a machine, each a run of its own.
+
+    BASE needs nothing but the machine; CERTIFICATE needs DNS to point at the webserver;
+    APPLICATION needs the database machine's BASE as well.
+    """
+
+    BASE = "base"
+    CERTIFICATE = "certificate"
+    APPLICATION = "application"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a machine: root over SSH with our key, and the one host key we accept
+    (`ssh-ed25519 AAAA…`)."""
+
+    address: str
+    port: int
+    private_key: Secret
+    host_key: str
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    """Where the application's database is and what it is called."""
+
+    engine: str
+    address: str
+    port: int
+    name: str
+    user: str
+
+
+@dataclass(frozen=True)
+class BucketSettings:
+    """The deployment's bucket as machines see it (path-style when `endpoint` is not empty)."""
+
+    name: str
+    endpoint: str
+    region: str
+    access_key: str
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """ACME directory and account address; `ca_bundle` (PEM) to trust when talking to it."""
+
+    directory: str
+    email: str
+    ca_bundle: str = ""
+
+
+@dataclass(frozen=True)
+class ApplicationSettings:
+    """What is deployed: kind, title, first administrator, locale."""
+
+    kind: str
+    title: str
+    admin_user: str
+    admin_email: str
+    locale: str
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another machine of the deployment: its name, role and private address."""
+
+    name: str
+    role: Role
+    address: str
+
+
+@dataclass(frozen=True)
+class MachineJob:
+    """Everything about one run on one machine.
+
+    `rules` are plan's firewall rules for this machine's role as plain dicts
+    (`port`, `protocol`, `source`: kind/role/networks, `why`). `leader` is the one webserver that
+    renews the certificate and runs the application's cron. `hosts` are all names the site answers
+    to, the canonical one first; the others may be addresses (a rehearsal's loopback address).
+
+    `secrets` by name: `storage_secret_key` (all machines), `age_identity` (this machine's
+    AGE-SECRET-KEY), `database_password` (web and database), `admin_password` and `salts`
+    (webserver, application phase).
+    """
+
+    deployment: str
+    name: str
+    role: Role
+    phase: Phase
+    connection: Connection
+    mode: str
+    timezone: str
+    ssh_port: int
+    private_address: str
+    network_cidr: str
+    build_machine: str
+    memory: int
+    firewall: bool
+    rules: tuple[dict[str, Any], ...]
+    peers: tuple[Peer, ...]
+    hosts: tuple[str, ...]
+    bucket: BucketSettings
+    database: DatabaseSettings
+    tls: TlsSettings
+    application: ApplicationSettings
+    leader: bool = True
+    age_recipients: tuple[str, ...] = ()
+    secrets: dict[str, Secret] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the job as plain JSON values with secrets revealed, for the worker's stdin."""
+        return {key: _plain(value) for key, value in vars(self).items()}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> MachineJob:
+        """Rebuild a job from `to_plain()`'s values."""
+        connection = dict(values["connection"])
+        connection["private_key"] = Secret(connection["private_key"])
+        return cls(
+            **{
+                **values,
+                "role": Role(values["role"]),
+                "phase": Phase(values["phase"]),
+                "connection": Connection(**connection),
+                "rules": tuple(values["rules"]),
+                "peers": tuple(Peer(**{**p, "role": Role(p["role"])}) for p in values["peers"]),
+                "hosts": tuple(values["hosts"]),
+                "age_recipients": tuple(values["age_recipients"]),
+                "bucket": BucketSettings(**values["bucket"]),
+                "database": DatabaseSettings(**values["database"]),
+                "tls": TlsSettings(**values["tls"]),
+                "application": ApplicationSettings(**values["application"]),
+                "secrets": {name: Secret(value) for name, value in values["secrets"].items()},
+            }
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict | list | tuple | Secret):
+        if isinstance(value, tuple | list):
+            return [_plain(item) for item in value]
+        return plain(value)
+    if hasattr(value, "__dataclass_fields__"):
+        return {key: _plain(item) for key, item in vars(value).items()}
+    return value

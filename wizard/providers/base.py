@@ -1,0 +1,184 @@
+"""What every provider can do, and the values it deals in.
+
+A provider only makes calls: what to create and in which order is the engine's business. Every
+method is safe to repeat: `ensure_*` finds a resource by deployment and name before it creates one,
+`delete` of what is gone succeeds. Methods block; the engine runs them in threads.
+
+Must not import: any DNS provider, plan, engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+from wizard.events import Progress
+from wizard.rules import Role, Rule
+from wizard.secrets import Secret
+
+
+class ResourceKind(StrEnum):
+    """Kinds of resource, in the order in which they are deleted."""
+
+    MACHINE = "machine"
+    SNAPSHOT = "snapshot"
+    FIREWALL = "firewall"
+    NETWORK = "network"
+    BUCKET = "bucket"
+
+
+@dataclass(frozen=True)
+class Size:
+    """A machine size: `memory` in MiB, `disk` in GiB, `monthly_price` in the provider's currency."""
+
+    name: str
+    vcpus: int
+    memory: int
+    disk: int
+    monthly_price: Decimal
+
+
+@dataclass(frozen=True)
+class ProviderFacts:
+    """What a plan needs to know of a provider; obtained without creating anything."""
+
+    regions: tuple[str, ...]
+    images: tuple[str, ...]
+    sizes: tuple[Size, ...]
+    currency: str
+    default_size: dict[Role, str]
+    bucket_monthly_price: Decimal
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something that exists at the provider and carries the deployment's tag."""
+
+    kind: ResourceKind
+    id: str
+    name: str
+    deployment: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """A private network; `cidr` holds every machine, `build_machine` is the address the build
+    machine is seen from (what firewalls let in for SSH)."""
+
+    id: str
+    cidr: str
+    build_machine: str
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """A machine to create. `user_data` is cloud-init's and holds the first host key."""
+
+    deployment: str
+    name: str
+    role: Role
+    size: str
+    image: str
+    region: str
+    network_id: str
+    user_data: Secret
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine that exists.
+
+    `private_address` is what other machines use, `public_address` what DNS points to, and
+    `access_address` where the build machine (and its user's browser) reaches it. On clouds the
+    last two are equal; in a rehearsal the access address is on loopback.
+    """
+
+    id: str
+    name: str
+    role: Role
+    state: str
+    private_address: str
+    public_address: str
+    access_address: str
+
+
+@dataclass(frozen=True)
+class ObjectStorage:
+    """An S3 endpoint as seen from the build machine and from machines (they differ in a
+    rehearsal); empty `endpoint` means the vendor's own."""
+
+    build_endpoint: str
+    machine_endpoint: str
+    region: str
+    access_key: str
+    secret_key: Secret
+
+
+@dataclass(frozen=True)
+class AcmeAuthority:
+    """An ACME directory; `ca_bundle` (PEM) is what machines must trust to talk to it, and
+    `root` (PEM) the root its certificates chain to. Both empty for public authorities."""
+
+    directory: str
+    ca_bundle: str = ""
+    root: str = ""
+
+
+@dataclass(frozen=True)
+class DnsServer:
+    """A DNS server that takes RFC 2136 updates: `address` and `port` as the build machine sees
+    it, TSIG key name, algorithm and secret (base64)."""
+
+    address: str
+    port: int
+    key_name: str
+    algorithm: str
+    key: Secret
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a provider offers beside machines; None where answers must name another."""
+
+    object_storage: ObjectStorage | None = None
+    acme: AcmeAuthority | None = None
+    dns: DnsServer | None = None
+
+
+class Provider(Protocol):
+    """A cloud. Errors are ProviderError, or TransientError where asking again may help."""
+
+    name: str
+
+    def facts(self) -> ProviderFacts:
+        """Return regions, images, sizes and prices; creates nothing, starts nothing."""
+
+    def prepare(self, progress: Progress) -> None:
+        """Make the provider usable: check credentials; for `local`, build and start the lab."""
+
+    def services(self, zone: str) -> Services:
+        """Return what the provider offers beside machines; `zone` is the deployment's DNS zone."""
+
+    def resources(self, deployment: str) -> list[Resource]:
+        """Return everything that carries the deployment's tag, asked from the API now."""
+
+    def machines(self, deployment: str) -> list[Machine]:
+        """Return the deployment's machines as they are now."""
+
+    def ensure_network(self, deployment: str) -> Network:
+        """Return the deployment's private network, created if missing."""
+
+    def ensure_firewall(self, deployment: str, rules: tuple[Rule, ...], *, enabled: bool) -> None:
+        """Make the native firewall equal to `rules` for all machines of the deployment, present
+        and future, following them as machines come and go. Not `enabled`: let everything in."""
+
+    def ensure_machine(self, spec: MachineSpec) -> Machine:
+        """Return the machine of that name, created if missing; does not wait for its SSH."""
+
+    def snapshot(self, machine_id: str, name: str) -> Resource:
+        """Keep a copy of a machine's disk that new machines can be created from as `image`."""
+
+    def delete(self, resource: Resource) -> None:
+        """Delete a resource and return when it is gone; what is gone already is no error."""

@@ -1,0 +1,68 @@
+"""Who may reach whom on which port: the one list that both firewall layers render.
+
+`plan` computes the list; providers make it the cloud's firewall, the agent makes it ufw.
+Everything not listed is closed. Leaf module: standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a machine is for."""
+
+    WEBSERVER = "webserver"
+    DATABASE = "database"
+    AUTOSCALER = "autoscaler"
+
+
+class SourceKind(StrEnum):
+    """Where allowed traffic may come from."""
+
+    ANYONE = "anyone"
+    BUILD_MACHINE = "build-machine"
+    ROLE = "role"
+    NETWORKS = "networks"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of traffic: anyone, the build machine, all machines of a role, or fixed networks."""
+
+    kind: SourceKind
+    role: Role | None = None
+    networks: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.kind is SourceKind.ROLE:
+            return f"{self.role}s"
+        if self.kind is SourceKind.NETWORKS:
+            return ", ".join(self.networks)
+        return str(self.kind)
+
+
+ANYONE = Source(SourceKind.ANYONE)
+BUILD_MACHINE = Source(SourceKind.BUILD_MACHINE)
+
+
+def from_role(role: Role) -> Source:
+    """Return the source "all machines of this role in the deployment"."""
+    return Source(SourceKind.ROLE, role=role)
+
+
+def from_networks(*networks: str) -> Source:
+    """Return fixed networks (CIDR) as a source, for example Cloudflare's ranges."""
+    return Source(SourceKind.NETWORKS, networks=networks)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Traffic let in to `target` machines: TCP to `port` from `source`; `why` for people."""
+
+    target: Role
+    port: int
+    source: Source
+    why: str
+    protocol: str = "tcp"

@@ -1,0 +1,1 @@
+"""Object storage and shared file systems."""
