@@ -64,3 +64,13 @@ Progress = Callable[[str, float, float], None]
 
 def silent(_what: str, _done: float, _total: float) -> None:
     """A `Progress` that nobody watches."""
+
+
+def tee(*sinks: EventSink) -> EventSink:
+    """Return a sink that hands every event to all of `sinks`."""
+
+    def send(event: Event) -> None:
+        for sink in sinks:
+            sink(event)
+
+    return send

@@ -1,0 +1,119 @@
+"""Plans: what they contain, what they refuse, what they print."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from wizard.answers import loader
+from wizard.answers.model import Answers
+from wizard.errors import AnswersError
+from wizard.paths import config_templates
+from wizard.plan import firewall, render
+from wizard.plan.build import build
+from wizard.plan.model import Plan
+from wizard.providers.base import ProviderFacts, Size
+from wizard.rules import ANYONE, BUILD_MACHINE, Role, from_networks, from_role
+
+FACTS = ProviderFacts(
+    regions=("here", "there"),
+    images=("debian-13",),
+    sizes=(
+        Size("small", 1, 1024, 10, Decimal("4.00")),
+        Size("large", 2, 4096, 40, Decimal("12.50")),
+    ),
+    currency="EUR",
+    default_size={Role.WEBSERVER: "small", Role.DATABASE: "large", Role.AUTOSCALER: "small"},
+    bucket_monthly_price=Decimal("5.00"),
+)
+REHEARSAL = loader.load(config_templates() / "answers" / "rehearsal.yaml")
+
+
+def changed(text: str, replacement: str) -> Answers:
+    source = (config_templates() / "answers" / "rehearsal.yaml").read_text()
+    assert text in source
+    return loader.loads(source.replace(text, replacement), "test.yaml")
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return build(REHEARSAL, FACTS, "build-usb-demo-0000")
+
+
+def test_development_mode_has_one_webserver_and_one_database(plan: Plan) -> None:
+    assert [(m.name, m.role) for m in plan.machines] == [
+        ("web1", Role.WEBSERVER),
+        ("db1", Role.DATABASE),
+    ]
+
+
+def test_the_price_is_the_sum_of_everything(plan: Plan) -> None:
+    assert plan.monthly_price == Decimal("21.50")
+    assert "Price per month: 21.50 EUR" in render.to_text(plan)
+
+
+def test_records_point_at_every_webserver(plan: Plan) -> None:
+    assert [(r.name, r.ttl, r.machines) for r in plan.records] == [
+        ("www.rehearsal.test", 60, ("web1",))
+    ]
+
+
+def test_everything_a_provider_lacks_is_said_at_once() -> None:
+    answers = changed("region: here", "region: nowhere\nmachines:\n  sizes: {database: huge}")
+    with pytest.raises(AnswersError) as caught:
+        build(answers, FACTS, "b")
+    text = str(caught.value)
+    assert "provider.region: found 'nowhere'; allowed: here, there" in text
+    assert "machines.sizes.database: found 'huge'; allowed: small, large" in text
+
+
+def test_text_fits_80_columns(plan: Plan) -> None:
+    assert max(map(len, render.to_text(plan).splitlines())) <= 80
+
+
+def test_json_has_every_rule_and_machine(plan: Plan) -> None:
+    plain = json.loads(json.dumps(render.to_plain(plan)))
+    assert len(plain["firewall"]["rules"]) == len(plan.rules)
+    assert [m["name"] for m in plain["machines"]] == ["web1", "db1"]
+    assert plain["monthly_price"] == "21.50"
+
+
+WEB, DB, SCALER = Role.WEBSERVER, Role.DATABASE, Role.AUTOSCALER
+DEVELOPMENT = firewall.rules((WEB, DB), ssh_port=1035, database_port=2035, proxied=False)
+PROXIED = firewall.rules((WEB, DB, SCALER), ssh_port=1035, database_port=2035, proxied=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "allowed"),
+    [
+        (BUILD_MACHINE, WEB, 1035, True),
+        (BUILD_MACHINE, DB, 1035, True),
+        (from_role(WEB), DB, 1035, True),
+        (from_role(DB), WEB, 1035, True),
+        (ANYONE, WEB, 1035, False),
+        (ANYONE, DB, 1035, False),
+        (ANYONE, WEB, 443, True),
+        (ANYONE, WEB, 80, True),
+        (from_role(DB), WEB, 443, True),
+        (ANYONE, DB, 443, False),
+        (from_role(WEB), DB, 2035, True),
+        (from_role(DB), DB, 2035, False),
+        (BUILD_MACHINE, DB, 2035, False),
+        (ANYONE, DB, 2035, False),
+        (ANYONE, WEB, 22, False),
+    ],
+)
+def test_who_may_reach_whom(source: object, target: Role, port: int, allowed: bool) -> None:
+    assert firewall.allows(DEVELOPMENT, source, target, port) is allowed
+
+
+def test_cloudflare_in_front_closes_the_webservers_to_all_others() -> None:
+    cloudflare = from_networks(*firewall.CLOUDFLARE_NETWORKS)
+    assert firewall.allows(PROXIED, cloudflare, WEB, 443)
+    assert not firewall.allows(PROXIED, ANYONE, WEB, 443)
+    assert not firewall.allows(PROXIED, ANYONE, WEB, 80)
+    assert firewall.allows(PROXIED, from_role(SCALER), WEB, 443)
+    assert firewall.allows(PROXIED, from_role(SCALER), DB, 2035)
+    assert not firewall.allows(PROXIED, from_role(DB), WEB, 443)

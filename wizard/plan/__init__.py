@@ -1,0 +1,1 @@
+"""Answers and a provider's facts become a plan: a pure value, printable and priced."""

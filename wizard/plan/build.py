@@ -1,0 +1,99 @@
+"""Answers and facts -> plan. Pure: reads nothing, asks nobody.
+
+Errors are AnswersError: the answers ask for something this provider does not have.
+"""
+
+from __future__ import annotations
+
+from wizard.answers.model import Answers
+from wizard.errors import AnswersError
+from wizard.plan import firewall
+from wizard.plan.model import (
+    Plan,
+    PlannedApplication,
+    PlannedBucket,
+    PlannedMachine,
+    PlannedRecord,
+)
+from wizard.providers.base import ProviderFacts, Size
+from wizard.rules import Role
+
+_PREFIX = {Role.WEBSERVER: "web", Role.DATABASE: "db", Role.AUTOSCALER: "scaler"}
+
+
+def build(answers: Answers, facts: ProviderFacts, bucket: str) -> Plan:
+    """Return the plan for `answers` at a provider with `facts`; `bucket` is the bucket's name.
+
+    Raises AnswersError with every region, image or size the provider lacks, all at once.
+    """
+    counts = {Role.WEBSERVER: answers.webserver.count, Role.DATABASE: 1}
+    if answers.mode == "production":
+        counts[Role.AUTOSCALER] = answers.scaling.autoscalers
+    problems: list[str] = []
+    if answers.provider.region not in facts.regions:
+        problems.append(
+            f"provider.region: found {answers.provider.region!r}; "
+            f"allowed: {', '.join(facts.regions)}"
+        )
+    if answers.machines.os not in facts.images:
+        problems.append(
+            f"machines.os: found {answers.machines.os!r}; allowed: {', '.join(facts.images)}"
+        )
+    sizes: dict[Role, Size] = {}
+    known = {size.name: size for size in facts.sizes}
+    for role in counts:
+        wanted = getattr(answers.machines.sizes, role.value) or facts.default_size[role]
+        if wanted in known:
+            sizes[role] = known[wanted]
+        else:
+            problems.append(
+                f"machines.sizes.{role}: found {wanted!r}; allowed: {', '.join(known)}"
+            )
+    if problems:
+        raise AnswersError(
+            f"the provider {answers.provider.name} does not have what the answers ask for",
+            problems,
+            cure="choose from the allowed values",
+        )
+    machines = tuple(
+        PlannedMachine(f"{_PREFIX[role]}{number}", role, sizes[role], answers.machines.os)
+        for role, count in counts.items()
+        for number in range(1, count + 1)
+    )
+    webservers = tuple(m.name for m in machines if m.role is Role.WEBSERVER)
+    hosts = (answers.domain.name, *answers.domain.aliases)
+    return Plan(
+        deployment=answers.name,
+        mode=answers.mode,
+        provider=answers.provider.name,
+        region=answers.provider.region,
+        currency=facts.currency,
+        zone=answers.dns.zone,
+        dns_provider=answers.dns.provider,
+        machines=machines,
+        rules=firewall.rules(
+            tuple(counts),
+            ssh_port=answers.ssh.port,
+            database_port=answers.database.port,
+            proxied=answers.dns.proxied,
+        ),
+        native_firewall=answers.firewall.native,
+        machine_firewall=answers.firewall.machine,
+        bucket=PlannedBucket(bucket, facts.bucket_monthly_price),
+        records=tuple(PlannedRecord(host, answers.dns.ttl, webservers) for host in hosts),
+        application=PlannedApplication(
+            kind=answers.application.kind,
+            title=answers.application.title,
+            admin_user=answers.application.admin.user,
+            admin_email=answers.application.admin.email,
+            locale=answers.application.locale,
+            hosts=hosts,
+        ),
+        database_engine=answers.database.engine,
+        database_port=answers.database.port,
+        ssh_port=answers.ssh.port,
+        tls_authority=answers.tls.authority
+        or ("the provider's own" if answers.provider.name == "local" else "letsencrypt"),
+        tls_email=answers.tls.email or answers.application.admin.email,
+        timezone=answers.machines.timezone,
+    )

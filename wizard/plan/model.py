@@ -1,0 +1,83 @@
+"""The plan: what must exist for these answers. Plain frozen values, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from wizard.providers.base import Size
+from wizard.rules import Role, Rule
+
+
+@dataclass(frozen=True)
+class PlannedMachine:
+    """A machine to rent; prices are per month in the plan's currency."""
+
+    name: str
+    role: Role
+    size: Size
+    image: str
+
+
+@dataclass(frozen=True)
+class PlannedRecord:
+    """A records of `name` (absolute, no trailing dot) pointing at `machines`; `ttl` in seconds."""
+
+    name: str
+    ttl: int
+    machines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedBucket:
+    """The deployment's bucket: shared config, state and backups."""
+
+    name: str
+    monthly_price: Decimal
+
+
+@dataclass(frozen=True)
+class PlannedApplication:
+    """What is deployed and under which names; `hosts[0]` is the canonical one."""
+
+    kind: str
+    title: str
+    admin_user: str
+    admin_email: str
+    locale: str
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that must exist. `rules` is the one list both firewall layers render."""
+
+    deployment: str
+    mode: str
+    provider: str
+    region: str
+    currency: str
+    zone: str
+    dns_provider: str
+    machines: tuple[PlannedMachine, ...]
+    rules: tuple[Rule, ...]
+    native_firewall: bool
+    machine_firewall: bool
+    bucket: PlannedBucket
+    records: tuple[PlannedRecord, ...]
+    application: PlannedApplication
+    database_engine: str
+    database_port: int
+    ssh_port: int
+    tls_authority: str
+    tls_email: str
+    timezone: str
+
+    @property
+    def monthly_price(self) -> Decimal:
+        """Return the whole price per month, in `currency`."""
+        return sum((m.size.monthly_price for m in self.machines), self.bucket.monthly_price)
+
+    def of_role(self, role: Role) -> tuple[PlannedMachine, ...]:
+        """Return the machines of one role."""
+        return tuple(m for m in self.machines if m.role is role)

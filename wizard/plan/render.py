@@ -1,0 +1,155 @@
+"""A plan as text for people and as plain values for programs. Pure.
+
+The review screen, `build-usb plan` and the start of `build-usb deploy` show the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from wizard.plan.firewall import CLOUDFLARE_NETWORKS
+from wizard.plan.model import Plan
+from wizard.rules import Rule, Source
+
+
+def to_text(plan: Plan) -> str:
+    """Return the whole plan in at most 80 columns where names allow it."""
+    parts = [
+        f"Deployment {plan.deployment}: {plan.application.kind} in {plan.mode} mode, "
+        f"{plan.provider} ({plan.region})",
+        "",
+        "Machines",
+        *_table(
+            ("name", "role", "size", "vCPU", "memory", "disk", "per month"),
+            [
+                (
+                    machine.name,
+                    str(machine.role),
+                    machine.size.name,
+                    str(machine.size.vcpus),
+                    f"{machine.size.memory} MiB",
+                    f"{machine.size.disk} GiB",
+                    _money(machine.size.monthly_price, plan.currency),
+                )
+                for machine in plan.machines
+            ],
+        ),
+        "",
+        "Object storage",
+        *_table(
+            ("bucket", "per month"),
+            [(plan.bucket.name, _money(plan.bucket.monthly_price, plan.currency))],
+        ),
+        "",
+        f"Firewall ({_layers(plan)}; everything not listed is closed)",
+        *_table(
+            ("to", "port", "from", "why"),
+            [
+                (f"{rule.target}s", f"{rule.port}/{rule.protocol}", _source(rule.source), rule.why)
+                for rule in plan.rules
+            ],
+        ),
+        "",
+        f"DNS ({plan.dns_provider}, zone {plan.zone})",
+        *_table(
+            ("name", "type", "TTL", "points to"),
+            [(r.name, "A", f"{r.ttl} s", ", ".join(r.machines)) for r in plan.records],
+        ),
+        "",
+        f"Certificate: {', '.join(plan.application.hosts)} from {plan.tls_authority}",
+        f"Database: {plan.database_engine} on port {plan.database_port}, reached over TLS",
+        "",
+        f"Price per month: {_money(plan.monthly_price, plan.currency)}",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def to_plain(plan: Plan) -> dict[str, Any]:
+    """Return the plan as plain JSON values; prices are strings with two decimals."""
+    return {
+        "deployment": plan.deployment,
+        "mode": plan.mode,
+        "provider": plan.provider,
+        "region": plan.region,
+        "currency": plan.currency,
+        "machines": [
+            {
+                "name": machine.name,
+                "role": str(machine.role),
+                "size": machine.size.name,
+                "vcpus": machine.size.vcpus,
+                "memory_mib": machine.size.memory,
+                "disk_gib": machine.size.disk,
+                "image": machine.image,
+                "monthly_price": f"{machine.size.monthly_price:.2f}",
+            }
+            for machine in plan.machines
+        ],
+        "bucket": {
+            "name": plan.bucket.name,
+            "monthly_price": f"{plan.bucket.monthly_price:.2f}",
+        },
+        "firewall": {
+            "native": plan.native_firewall,
+            "machine": plan.machine_firewall,
+            "rules": [rule_to_plain(rule) for rule in plan.rules],
+        },
+        "dns": {
+            "provider": plan.dns_provider,
+            "zone": plan.zone,
+            "records": [
+                {"name": r.name, "type": "A", "ttl": r.ttl, "machines": list(r.machines)}
+                for r in plan.records
+            ],
+        },
+        "application": {
+            "kind": plan.application.kind,
+            "title": plan.application.title,
+            "admin_user": plan.application.admin_user,
+            "hosts": list(plan.application.hosts),
+        },
+        "database": {"engine": plan.database_engine, "port": plan.database_port},
+        "tls": {"authority": plan.tls_authority, "email": plan.tls_email},
+        "monthly_price": f"{plan.monthly_price:.2f}",
+    }
+
+
+def rule_to_plain(rule: Rule) -> dict[str, Any]:
+    """Return one rule as plain values, the form machines are given too."""
+    return {
+        "target": str(rule.target),
+        "port": rule.port,
+        "protocol": rule.protocol,
+        "source": {
+            "kind": str(rule.source.kind),
+            "role": str(rule.source.role) if rule.source.role else None,
+            "networks": list(rule.source.networks),
+        },
+        "why": rule.why,
+    }
+
+
+def _layers(plan: Plan) -> str:
+    layers = ["the cloud's own"] * plan.native_firewall + ["ufw"] * plan.machine_firewall
+    return " and ".join(layers) or "switched off at both layers"
+
+
+def _source(source: Source) -> str:
+    if source.networks == CLOUDFLARE_NETWORKS:
+        return "Cloudflare"
+    return str(source)
+
+
+def _money(amount: Decimal, currency: str) -> str:
+    return f"{amount:.2f} {currency}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
