@@ -1,0 +1,319 @@
+"""What must fit together between sections. Pure; every check reports all it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from wizard.answers.problems import KeyPath, Problem, shown
+
+if TYPE_CHECKING:
+    from wizard.answers.model import Answers
+    from wizard.answers.upkeep import Scaling
+
+_MYSQL_LIKE = ("mariadb", "mysql")
+_ANY_ENGINE = ("mariadb", "mysql", "postgresql")
+ENGINES = {
+    # wordpress.org/about/requirements: no other database is supported
+    "wordpress": _MYSQL_LIKE,
+    "joomla": _ANY_ENGINE,
+    "drupal": _ANY_ENGINE,
+    "moodle": _ANY_ENGINE,
+    "php": _ANY_ENGINE,
+    "static": _ANY_ENGINE,
+}
+"""Database engines that each application can use."""
+
+MANAGED_ENGINES = {
+    "local": (),
+    "aws": _ANY_ENGINE,
+    "digitalocean": ("mysql", "postgresql"),
+    "exoscale": ("mysql", "postgresql"),
+    "linode": ("mysql", "postgresql"),
+    "vultr": ("mysql", "postgresql"),
+    "hetzner": (),
+}
+"""Engines that each provider rents as a managed database."""
+
+_WEB_PORTS = (80, 443)
+_LEAVE_OUT = "leave it out"
+
+
+def inconsistencies(answers: Answers) -> list[Problem]:
+    """Return everything that does not fit together, in the order of the document."""
+    checks = (_provider, _application, _domain, _dns, _database, _counts, _storage, _ports)
+    later = (_backups, _baselines, _notifications, _gateway, _scaling)
+    return [problem for check in checks + later for problem in check(answers)]
+
+
+def _problem(path: str, found: str, allowed: str, *depends: str) -> Problem:
+    def split(key: str) -> KeyPath:
+        return tuple(int(part) if part.isdigit() else part for part in key.split("."))
+
+    return Problem(split(path), found, allowed, tuple(split(key) for key in depends))
+
+
+def _provider(answers: Answers) -> Iterator[Problem]:
+    if answers.provider.name == "local" and answers.provider.credentials is not None:
+        yield _problem(
+            "provider.credentials",
+            "credentials for the provider 'local'",
+            f"{_LEAVE_OUT}; machines on this computer need none",
+            "provider.name",
+        )
+
+
+def _application(answers: Answers) -> Iterator[Problem]:
+    kind, source = answers.application.kind, answers.application.source
+    own = kind in ("php", "static")
+    if own and source.kind == "fresh":
+        yield _problem(
+            "application.source.kind",
+            f"'fresh' for the application '{kind}'",
+            "repository, baseline or backup: own code must come from somewhere",
+            "application.kind",
+        )
+    if not own and source.kind == "repository":
+        yield _problem(
+            "application.source.kind",
+            f"'repository' for the application '{kind}'",
+            "fresh, baseline or backup; repository is for php and static",
+            "application.kind",
+        )
+    if source.kind == "baseline" and answers.baselines.repository_provider is None:
+        yield _problem(
+            "baselines.repository_provider",
+            "nothing, while application.source is a baseline",
+            "github, gitlab or bitbucket",
+            "application.source",
+        )
+
+
+def _domain(answers: Answers) -> Iterator[Problem]:
+    zone = answers.dns.zone
+    names = [("domain.name", answers.domain.name)]
+    names += [(f"domain.aliases.{i}", name) for i, name in enumerate(answers.domain.aliases)]
+    for key, name in names:
+        if name != zone and not name.endswith(f".{zone}"):
+            yield _problem(
+                key,
+                f"{shown(name)}, which is outside the zone {shown(zone)}",
+                f"{zone} itself or a name that ends with .{zone}",
+                "dns.zone",
+            )
+        if key != "domain.name" and name == answers.domain.name:
+            yield _problem(
+                key, f"{shown(name)}, which is domain.name", "a further name", "domain.name"
+            )
+
+
+def _dns(answers: Answers) -> Iterator[Problem]:
+    dns = answers.dns
+    if dns.proxied and dns.provider != "cloudflare":
+        yield _problem(
+            "dns.proxied",
+            f"true with the DNS provider '{dns.provider}'",
+            "false; only cloudflare can stand in front of webservers",
+            "dns.provider",
+        )
+    if dns.provider != "rfc2136":
+        if dns.rfc2136 is not None:
+            yield _problem(
+                "dns.rfc2136",
+                f"a server, while dns.provider is '{dns.provider}'",
+                f"{_LEAVE_OUT}, or dns.provider: rfc2136",
+                "dns.provider",
+            )
+    elif dns.rfc2136 is None and answers.provider.name != "local":
+        yield _problem(
+            "dns.rfc2136",
+            "nothing",
+            "server, key_name and key of the DNS server; only a rehearsal has its own",
+            "dns.provider",
+            "provider.name",
+        )
+    if dns.credentials is not None and dns.provider in ("rfc2136", "none"):
+        yield _problem(
+            "dns.credentials",
+            f"credentials for the DNS provider '{dns.provider}'",
+            f"{_LEAVE_OUT}; a TSIG key belongs in dns.rfc2136.key",
+            "dns.provider",
+        )
+
+
+def _database(answers: Answers) -> Iterator[Problem]:
+    engine, kind = answers.database.engine, answers.application.kind
+    if engine not in ENGINES[kind]:
+        yield _problem(
+            "database.engine",
+            f"'{engine}' for the application '{kind}'",
+            ", ".join(ENGINES[kind]),
+            "application.kind",
+        )
+    managed = MANAGED_ENGINES[answers.provider.name]
+    if answers.database.managed and engine not in managed:
+        rented = f"it rents {', '.join(managed)}" if managed else "it rents no databases"
+        yield _problem(
+            "database.managed",
+            f"true with {engine} at the provider '{answers.provider.name}'",
+            f"false; {rented}",
+            "provider.name",
+            "database.engine",
+        )
+
+
+def _counts(answers: Answers) -> Iterator[Problem]:
+    count, scaling = answers.webserver.count, answers.scaling
+    if answers.mode == "development" and count != 1:
+        yield _problem(
+            "webserver.count",
+            f"{count} in development mode",
+            "1, or mode: production",
+            "mode",
+        )
+    if answers.mode == "production" and _outside(count, scaling):
+        yield _problem(
+            "webserver.count",
+            f"{count} in production mode",
+            f"from scaling.minimum ({scaling.minimum}) to scaling.maximum ({scaling.maximum})",
+            "mode",
+            "scaling.minimum",
+            "scaling.maximum",
+        )
+
+    if answers.mode == "development" and answers.machines.sizes.autoscaler is not None:
+        yield _problem(
+            "machines.sizes.autoscaler",
+            f"{shown(answers.machines.sizes.autoscaler)} in development mode",
+            f"{_LEAVE_OUT}, or mode: production; development has no autoscalers",
+            "mode",
+        )
+
+
+def _outside(count: int, scaling: Scaling) -> bool:
+    # a range that is itself the wrong way round is one problem, not one for each number
+    possible = scaling.minimum <= scaling.maximum
+    return possible and not scaling.minimum <= count <= scaling.maximum
+
+
+def _storage(answers: Answers) -> Iterator[Problem]:
+    if answers.shared_config.kind == "efs" and answers.provider.name != "aws":
+        yield _problem(
+            "shared_config.kind",
+            f"'efs' at the provider '{answers.provider.name}'",
+            "s3fs; efs exists only at aws",
+            "provider.name",
+        )
+    for key, storage in (
+        ("object_storage", answers.object_storage),
+        ("backups.second_storage", answers.backups.second_storage),
+    ):
+        if storage is not None and storage.provider == "other" and storage.endpoint is None:
+            yield _problem(
+                f"{key}.endpoint",
+                "nothing",
+                "the https:// URL of the S3 endpoint, as the provider is 'other'",
+                f"{key}.provider",
+            )
+
+
+def _ports(answers: Answers) -> Iterator[Problem]:
+    ports = {"database.port": answers.database.port, "ssh.port": answers.ssh.port}
+    for key, port in ports.items():
+        if port in _WEB_PORTS:
+            yield _problem(key, f"{port}, which the webservers use", "any port but 80 and 443")
+    if len(set(ports.values())) == 1:
+        yield _problem(
+            "ssh.port",
+            f"{answers.ssh.port}, which is database.port too",
+            "another port than the database's",
+            "database.port",
+        )
+
+
+def _backups(answers: Answers) -> Iterator[Problem]:
+    if answers.backups.second_storage is not None and not answers.backups.periods:
+        yield _problem(
+            "backups.periods",
+            "no periods, while there is a second storage",
+            "at least one period, or no second_storage",
+            "backups.second_storage",
+        )
+
+
+def _baselines(answers: Answers) -> Iterator[Problem]:
+    if answers.baselines.repository_provider is not None and answers.baselines.owner is None:
+        yield _problem(
+            "baselines.owner",
+            "nothing",
+            f"the account at {answers.baselines.repository_provider} that owns the repositories",
+            "baselines.repository_provider",
+        )
+
+
+def _notifications(answers: Answers) -> Iterator[Problem]:
+    email, smtp = answers.notifications.email, answers.notifications.smtp
+    if email is not None and smtp is None:
+        yield _problem(
+            "notifications.smtp", "nothing", "a mail server to send through", "notifications.email"
+        )
+    if smtp is not None and email is None:
+        yield _problem(
+            "notifications.email", "nothing", "the address to send to", "notifications.smtp"
+        )
+
+
+def _gateway(answers: Answers) -> Iterator[Problem]:
+    gateway = answers.gateway
+    if gateway.enabled and not gateway.users:
+        yield _problem(
+            "gateway.users", "no users", "at least one user, or enabled: false", "gateway.enabled"
+        )
+    names = [user.name for user in gateway.users]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield _problem(
+                f"gateway.users.{index}.name", f"{shown(name)} twice", "a name for each user"
+            )
+
+
+def _scaling(answers: Answers) -> Iterator[Problem]:
+    scaling = answers.scaling
+    if answers.mode == "development" and scaling != type(scaling)():
+        yield _problem(
+            "scaling", "settings in development mode", f"{_LEAVE_OUT}, or mode: production", "mode"
+        )
+        return
+    if scaling.minimum > scaling.maximum:
+        yield _problem(
+            "scaling.minimum",
+            str(scaling.minimum),
+            f"at most scaling.maximum ({scaling.maximum})",
+            "scaling.maximum",
+        )
+    taken: set[tuple[str, str]] = set()
+    for index, entry in enumerate(scaling.schedule):
+        key = f"scaling.schedule.{index}"
+        if _outside(entry.webservers, scaling):
+            yield _problem(
+                f"{key}.webservers",
+                str(entry.webservers),
+                f"from scaling.minimum ({scaling.minimum}) to scaling.maximum ({scaling.maximum})",
+                "scaling.minimum",
+                "scaling.maximum",
+            )
+        moments = {(entry.at, day) for day in entry.days}
+        if moments & taken:
+            yield _problem(
+                f"{key}.at",
+                f"'{entry.at}' twice on the same day",
+                "one number of webservers at a time",
+            )
+        taken |= moments
+    if scaling.health.timeout > scaling.health.interval:
+        yield _problem(
+            "scaling.health.timeout",
+            f"{scaling.health.timeout} seconds",
+            f"at most scaling.health.interval ({scaling.health.interval})",
+            "scaling.health.interval",
+        )

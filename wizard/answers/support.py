@@ -1,0 +1,116 @@
+"""What is right but not possible in this version: refused by name, never ignored. Pure.
+
+A later version removes lines here as it learns to do what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from wizard.answers.fields import TLS_AUTHORITIES
+from wizard.answers.model import Answers
+from wizard.answers.problems import KeyPath, Problem, parsed, shown
+from wizard.errors import NotSupportedError
+
+WORKING: Mapping[str, tuple[object, ...]] = {
+    "mode": ("development",),
+    "provider.name": ("local",),
+    "machines.os": ("debian-13",),
+    "application.kind": ("wordpress",),
+    "application.source.kind": ("fresh",),
+    "application.locale": ("en_US",),
+    "dns.provider": ("rfc2136",),
+    "database.engine": ("mariadb",),
+    "database.managed": (False,),
+    "webserver.kind": ("nginx",),
+    "webserver.count": (1,),
+    "shared_config.kind": ("s3fs",),
+}
+"""The values that work in this version, for keys where not all that is right does."""
+
+NOT_YET = (
+    "object_storage",
+    "ssh.build_machine",
+    "backups",
+    "baselines",
+    "assets",
+    "notifications",
+    "gateway",
+    "scaling",
+)
+"""Keys and sections that only work with their defaults in this version."""
+
+WITH_OTHERS = (
+    "provider.credentials",
+    "dns.credentials",
+    "dns.proxied",
+    "machines.sizes.autoscaler",
+)
+"""Keys that are right only together with values that do not work yet."""
+
+AUTHORITIES = ("letsencrypt", "letsencrypt-staging")
+"""The authorities known by name that work; any URL does."""
+
+
+def unsupported(answers: Answers) -> list[Problem]:
+    """Return every setting that this version cannot do yet, in the order of the document."""
+    found = [*_values(answers), *_authority(answers), *_sections(answers)]
+    order = list(Answers.model_fields)
+    return sorted(found, key=lambda problem: order.index(str(problem.path[0])))
+
+
+def refuse_unsupported(answers: Answers, source: str = "") -> None:
+    """Raise NotSupportedError that names every setting this version cannot do yet, if any."""
+    problems = unsupported(answers)
+    if problems:
+        raise NotSupportedError(
+            "the answers are right, but this version cannot do all of it yet",
+            where=source,
+            why="\n".join(
+                f"{p.key}: asked for {p.found}; works in this version: {p.allowed}"
+                for p in problems
+            ),
+            cure="change these settings, or use a version that can; docs/answers.md marks them",
+        )
+
+
+def _values(answers: Answers) -> Iterator[Problem]:
+    for key, working in WORKING.items():
+        path = parsed(key)
+        value: Any = answers
+        for part in path:
+            value = getattr(value, str(part))
+        if value not in working:
+            yield Problem(path, shown(value), ", ".join(str(v).lower() for v in working))
+
+
+def _authority(answers: Answers) -> Iterator[Problem]:
+    authority = answers.tls.authority
+    if authority in TLS_AUTHORITIES and authority not in AUTHORITIES:
+        works = ", ".join(AUTHORITIES)
+        yield Problem(("tls", "authority"), shown(authority), f"{works}, an https:// URL")
+
+
+def _sections(answers: Answers) -> Iterator[Problem]:
+    for key in NOT_YET:
+        path = parsed(key)
+        value: Any = answers
+        default: Any = None
+        for part in path:
+            default = type(value).model_fields[str(part)].default
+            value = getattr(value, str(part))
+        yield from _differences(path, value, default)
+
+
+def _differences(path: KeyPath, value: object, default: object) -> Iterator[Problem]:
+    if value == default:
+        return
+    if isinstance(value, BaseModel) and isinstance(default, BaseModel):
+        for name in type(value).model_fields:
+            yield from _differences((*path, name), getattr(value, name), getattr(default, name))
+        return
+    found = "settings" if isinstance(value, BaseModel) else shown(value)
+    yield Problem(path, found, "leave it out")

@@ -1,0 +1,133 @@
+"""The sections about the time after the first deployment. Same conventions as sections.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wizard.answers.fields import (
+    Allowed,
+    Distinct,
+    Email,
+    Fqdn,
+    Many,
+    Port,
+    RelativePath,
+    TimeOfDay,
+    UrlPath,
+    UserName,
+)
+from wizard.answers.sections import Credentials, ObjectStorage, Period, Section
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+ALL_DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Kept = Annotated[int, Field(ge=1, le=1000)]
+
+
+class Keep(Section):
+    """How many temporal backups of each period are kept."""
+
+    hourly: Kept = Field(24, description="Hourly backups kept.")
+    daily: Kept = Field(7, description="Daily backups kept.")
+    weekly: Kept = Field(5, description="Weekly backups kept.")
+    monthly: Kept = Field(12, description="Monthly backups kept.")
+    bimonthly: Kept = Field(6, description="Bimonthly backups kept.")
+    shutdown: Kept = Field(2, description="Backups made before a shutdown kept.")
+
+
+class Backups(Section):
+    """Temporal backups, made by cron."""
+
+    periods: Distinct[Period] = Field((), description="When backups are made; none by default.")
+    keep: Keep = Field(Keep(), description="How many are kept.")
+    second_storage: ObjectStorage | None = Field(
+        None, description="A second place that every backup is copied to."
+    )
+
+
+class Baselines(Section):
+    """Where baselines are kept."""
+
+    repository_provider: Literal["github", "gitlab", "bitbucket"] | None = Field(
+        None, description="Who hosts the repositories."
+    )
+    owner: UserName | None = Field(None, description="Account or organisation that owns them.")
+    credentials: Credentials | None = Field(None, description="Where the access token comes from.")
+
+
+class Assets(Section):
+    """Uploaded files of the application's users."""
+
+    directories: Distinct[RelativePath] = Field(
+        (), description="Folders that hold them; none: what the application is known to use."
+    )
+    to_object_storage: bool = Field(
+        False, description="Keep them in object storage instead of on the webserver."
+    )
+
+
+class Smtp(Section):
+    """The mail server that notifications go through."""
+
+    host: Fqdn = Field(description="Name of the mail server.")
+    port: Port = Field(587, description="Its submission port; the connection is always encrypted.")
+    user: Annotated[str, Field(min_length=1, max_length=254), Allowed("a login name")] = Field(
+        description="Login name."
+    )
+    password: Credentials = Field(description="Where the login's password comes from.")
+    sender: Email = Field(description="Address that notifications come from.")
+
+
+class Notifications(Section):
+    """E-mail about what happens to the machines."""
+
+    email: Email | None = Field(None, description="Who is told; null: nobody.")
+    smtp: Smtp | None = Field(None, description="The mail server.")
+    level: Literal["info", "error", "mandatory"] = Field(
+        "error", description="The least important kind that is sent."
+    )
+
+
+class GatewayUser(Section):
+    """A person who may pass the gateway."""
+
+    name: UserName = Field(description="Name to log in with.")
+    email: Email = Field(description="Where the password is sent.")
+
+
+class Gateway(Section):
+    """Asks for a second password in front of the application's administration."""
+
+    enabled: bool = Field(False, description="Ask for it.")
+    users: Many[GatewayUser] = Field((), description="Who may pass.")
+    paths: Distinct[UrlPath] = Field(
+        (), description="Paths behind it; none: the application's administration."
+    )
+
+
+class ScheduledCount(Section):
+    """A number of webservers from a time of day on."""
+
+    at: TimeOfDay = Field(description="Time of day in `machines.timezone`.")
+    days: Distinct[Day] = Field(ALL_DAYS, min_length=1, description="Days of the week.")
+    webservers: int = Field(ge=1, le=50, description="How many webservers from then on.")
+
+
+class Health(Section):
+    """When an autoscaler takes a webserver for dead and replaces it."""
+
+    path: UrlPath = Field("/", description="Path that is asked for.")
+    interval: int = Field(30, ge=5, le=3600, description="Seconds between two checks.")
+    timeout: int = Field(10, ge=1, le=300, description="Seconds to wait for an answer.")
+    failures: int = Field(3, ge=1, le=100, description="Failed checks in a row that mean dead.")
+
+
+class Scaling(Section):
+    """How many webservers there are over time; production mode only."""
+
+    autoscalers: int = Field(1, ge=1, le=5, description="Machines that watch and scale.")
+    minimum: int = Field(2, ge=1, le=50, description="Never fewer webservers.")
+    maximum: int = Field(10, ge=1, le=50, description="Never more webservers.")
+    schedule: Many[ScheduledCount] = Field((), description="Numbers by time of day.")
+    health: Health = Field(Health(), description="When a webserver is replaced.")
