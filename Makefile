@@ -104,6 +104,10 @@ format: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+.PHONY: docs
+docs: $(VENV)/installed
+	$(VENV)/bin/python -c 'from wizard.answers.reference import reference; print(reference(), end="")' > docs/answers.md
+
 # names no package index: whoever installs uses the one set up there
 UV = $(VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --all-extras --group build
 lock: $(VENV)/installed-dev

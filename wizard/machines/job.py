@@ -39,13 +39,15 @@ class Connection:
 
 @dataclass(frozen=True)
 class DatabaseSettings:
-    """Where the application's database is and what it is called."""
+    """Where the application's database is, what it is called, and the certificate it shows (PEM;
+    self-signed, for `address`; see machines.certificates): the only one that clients accept."""
 
     engine: str
     address: str
     port: int
     name: str
     user: str
+    certificate: str
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ class MachineJob:
     to, the canonical one first; the others may be addresses (a rehearsal's loopback address).
 
     `secrets` by name: `storage_secret_key` (all machines), `age_identity` (this machine's
-    AGE-SECRET-KEY), `database_password` (web and database), `admin_password` and `salts`
-    (webserver, application phase).
+    AGE-SECRET-KEY), `database_password` (web and database), `database_tls_key` (database: the
+    key of `database.certificate`), `admin_password` and `salts` (webserver, application phase;
+    salts is a JSON object or list of 8 random strings).
     """
 
     deployment: str

@@ -1,0 +1,338 @@
+"""What every DNS provider must do, against real servers: knot for rfc2136."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.query
+import dns.rdatatype
+import dns.tsig
+import dns.update
+import pytest
+
+from wizard.dns.base import RecordSet
+from wizard.dns.registry import PROVIDERS, open_dns
+from wizard.dns.rfc2136 import Rfc2136
+from wizard.errors import NotSupportedError, ProviderError, TransientError, UsageError
+from wizard.providers.base import DnsServer
+from wizard.secrets import Secret
+
+ZONE = "contract.test"
+KEY = Secret(base64.b64encode(b"0123456789abcdef0123456789abcdef").decode())
+WWW = RecordSet(f"www.{ZONE}", ("192.0.2.1",), 60)
+
+CONFIG = """
+server:
+    rundir: {folder}/run
+    listen: 127.0.0.1@{port}
+    udp-workers: 1
+    tcp-workers: 2
+    background-workers: 1
+log:
+  - target: stderr
+    any: warning
+database:
+    storage: {folder}/db
+key:
+  - id: ours
+    algorithm: hmac-sha256
+    secret: {key}
+  - id: reader
+    algorithm: hmac-sha256
+    secret: {key}
+acl:
+  - id: ours
+    key: ours
+    action: [update, transfer]
+zone:
+  - domain: {zone}
+    storage: {folder}
+    file: zone
+    acl: ours
+    zonefile-sync: -1
+    journal-content: changes
+"""
+CONTENT = f"""
+$ORIGIN {ZONE}.
+@ 60 SOA ns.{ZONE}. root.{ZONE}. 1 60 60 60 1
+@ 60 NS ns
+ns 60 A 127.0.0.1
+foreign 60 A 192.0.2.99
+six 60 AAAA 2001:db8::1
+alias 60 CNAME foreign
+_build-usb.other 60 TXT "deployment=another"
+other 60 A 192.0.2.98
+_build-usb.odd 60 TXT "something else"
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def answers(port: int, name: str, kind: str) -> list[str]:
+    """Ask without any of the code under test."""
+    query = dns.message.make_query(name, kind)
+    query.flags &= ~dns.flags.RD
+    reply = dns.query.udp(query, "127.0.0.1", 0.2, port)
+    return sorted(item.to_text() for rrset in reply.answer for item in rrset)
+
+
+@dataclass
+class Knot:
+    server: DnsServer
+    process: subprocess.Popen[bytes]
+    sent: int = 0
+
+    def change(self, change: Callable[[dns.update.UpdateMessage], None]) -> None:
+        """Change the zone as someone else would."""
+        key = dns.tsig.Key("ours", KEY.reveal(), dns.tsig.HMAC_SHA256)
+        update = dns.update.UpdateMessage(ZONE)
+        update.use_tsig(key)
+        change(update)
+        reply = dns.query.tcp(update, "127.0.0.1", 2, self.server.port)
+        assert reply.rcode() == 0
+
+    def ask(self, name: str, kind: str = "A") -> list[str]:
+        return answers(self.server.port, name, kind)
+
+
+@pytest.fixture
+def knot(tmp_path: Path) -> Iterator[Knot]:
+    program = shutil.which("knotd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+    if program is None:
+        pytest.fail("these tests need knotd: apt install knot")
+    for folder in ("run", "db"):
+        (tmp_path / folder).mkdir()
+    port = free_port()
+    (tmp_path / "zone").write_text(CONTENT)
+    config = CONFIG.format(folder=tmp_path, port=port, key=KEY.reveal(), zone=ZONE)
+    (tmp_path / "knot.conf").write_text(config)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "-c", str(tmp_path / "knot.conf")], stdout=log, stderr=log
+        )
+    try:
+        end = time.monotonic() + 20
+        while True:
+            try:
+                if answers(port, ZONE, "SOA"):
+                    break
+            except (OSError, dns.exception.Timeout):
+                pass
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+        yield Knot(DnsServer("127.0.0.1", port, "ours", "hmac-sha256", KEY), process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def provider(knot: Knot) -> Rfc2136:
+    opened = open_dns("rfc2136", ZONE, knot.server, in_lab=True)
+    assert isinstance(opened, Rfc2136)
+    return opened
+
+
+def test_a_record_comes_changes_and_goes(knot: Knot, provider: Rfc2136) -> None:
+    assert provider.zone() == ZONE
+    assert provider.records("demo") == []
+    assert provider.ensure_record("demo", WWW)
+    assert not provider.ensure_record("demo", WWW)
+    assert knot.ask(WWW.name) == ["192.0.2.1"]
+    assert provider.records("demo") == [WWW]
+
+    two = RecordSet(WWW.name, ("192.0.2.2", "192.0.2.3"), 30)
+    assert provider.ensure_record("demo", two)
+    assert not provider.ensure_record("demo", replace(two, addresses=two.addresses[::-1]))
+    assert provider.records("demo") == [two]
+    assert provider.ensure_record("demo", replace(two, ttl=90))
+
+    provider.delete_record("demo", WWW.name)
+    provider.delete_record("demo", WWW.name)
+    assert provider.records("demo") == []
+    assert knot.ask(WWW.name) == []
+    assert knot.ask(f"_build-usb.{WWW.name}", "TXT") == []
+
+
+def test_the_zone_itself_can_be_the_name(knot: Knot, provider: Rfc2136) -> None:
+    apex = RecordSet(ZONE, ("192.0.2.7",), 60)
+    assert provider.ensure_record("demo", apex)
+    assert provider.records("demo") == [apex]
+    assert provider.zone() == ZONE
+    provider.delete_record("demo", ZONE)
+    assert provider.records("demo") == []
+    assert knot.ask(ZONE, "NS") == [f"ns.{ZONE}."]
+
+
+@pytest.mark.parametrize("name", ["foreign", "six", "alias", "other", "odd"])
+def test_what_is_not_ours_is_never_touched(knot: Knot, provider: Rfc2136, name: str) -> None:
+    full = f"{name}.{ZONE}"
+
+    def everything() -> list[list[str]]:
+        kinds = ("A", "AAAA", "CNAME")
+        marker = knot.ask(f"_build-usb.{full}", "TXT")
+        return [*(knot.ask(full, kind) for kind in kinds), marker]
+
+    before = everything()
+    with pytest.raises(ProviderError, match="not this deployment's") as error:
+        provider.ensure_record("demo", replace(WWW, name=full))
+    assert error.value.cure
+    provider.delete_record("demo", full)
+    assert everything() == before
+
+
+def test_deployments_do_not_see_each_other(provider: Rfc2136) -> None:
+    provider.ensure_record("demo", WWW)
+    provider.ensure_record("second", replace(WWW, name=f"second.{ZONE}"))
+    provider.delete_record("second", WWW.name)
+    assert provider.records("demo") == [WWW]
+    assert [record.name for record in provider.records("another")] == [f"other.{ZONE}"]
+
+
+def test_a_record_someone_adds_meanwhile_is_not_overwritten(knot: Knot) -> None:
+    """Between our reading and our update another record appears: only the server can notice."""
+    provider = Rfc2136(ZONE, knot.server, pause=lambda _seconds: None)
+    look = provider._look
+
+    def look_then_lose_the_race(name: object) -> object:
+        seen = look(name)  # type: ignore[arg-type]
+        knot.change(lambda update: update.replace("www", 60, "A", "192.0.2.50"))
+        return seen
+
+    provider._look = look_then_lose_the_race  # type: ignore[method-assign,assignment]
+    with pytest.raises(ProviderError, match="not this deployment's"):
+        provider.ensure_record("demo", WWW)
+    assert knot.ask(WWW.name) == ["192.0.2.50"]
+
+
+def test_our_record_marked_by_another_meanwhile_is_not_deleted(knot: Knot) -> None:
+    provider = Rfc2136(ZONE, knot.server, pause=lambda _seconds: None)
+    provider.ensure_record("demo", WWW)
+    look = provider._look
+
+    def look_then_lose_the_race(name: object) -> object:
+        seen = look(name)  # type: ignore[arg-type]
+        marker = '"deployment=another"'
+        knot.change(lambda update: update.replace("_build-usb.www", 60, "TXT", marker))
+        return seen
+
+    provider._look = look_then_lose_the_race  # type: ignore[method-assign,assignment]
+    provider.delete_record("demo", WWW.name)
+    assert knot.ask(WWW.name) == ["192.0.2.1"]
+
+
+def test_many_at_once_end_in_one_of_their_wishes(knot: Knot) -> None:
+    wishes = [RecordSet(WWW.name, (f"192.0.2.{n}",), 60) for n in range(1, 7)]
+    lost: list[TransientError] = []
+
+    def wish(record: RecordSet) -> None:
+        try:
+            Rfc2136(ZONE, knot.server, ((knot.server.address, knot.server.port),)).ensure_record(
+                "demo", record
+            )
+        except TransientError as error:
+            lost.append(error)
+
+    threads = [threading.Thread(target=wish, args=(record,)) for record in wishes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lost) < len(wishes)
+    served = knot.ask(WWW.name)
+    assert len(served) == 1
+    assert tuple(served) in [record.addresses for record in wishes]
+
+
+def test_waits_until_served(knot: Knot, provider: Rfc2136) -> None:
+    provider.ensure_record("demo", WWW)
+    provider.wait_until_served(WWW, 5)
+    late = threading.Timer(
+        0.3, knot.change, [lambda update: update.replace("www", 60, "A", "192.0.2.9")]
+    )
+    late.start()
+    provider.wait_until_served(replace(WWW, addresses=("192.0.2.9",)), 10)
+    late.join()
+
+
+def test_names_the_servers_that_do_not_serve_it(knot: Knot) -> None:
+    silent = ("127.0.0.1", free_port())
+    provider = Rfc2136(ZONE, knot.server, (("127.0.0.1", knot.server.port), silent))
+    provider.ensure_record("demo", WWW)
+    with pytest.raises(TransientError) as error:
+        provider.wait_until_served(WWW, 0.3)
+    assert f"{silent[0]}:{silent[1]}" in error.value.why
+    assert f":{knot.server.port} " not in error.value.why
+
+
+def test_finds_the_authoritative_servers_itself(knot: Knot) -> None:
+    provider = Rfc2136(ZONE, knot.server)
+    assert provider._name_servers() == [("127.0.0.1", 53)]
+
+
+def failing(server: DnsServer, zone: str = ZONE) -> ProviderError:
+    with pytest.raises(ProviderError) as error:
+        Rfc2136(zone, server, timeout=0.5).zone()
+    assert error.value.cure
+    assert KEY.reveal() not in str(error.value)
+    return error.value
+
+
+def test_refusals_are_told_apart(knot: Knot, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = knot.server
+    wrong = Secret(base64.b64encode(b"x" * 32).decode())
+    assert failing(replace(good, key_name="unknown")).code == "BADKEY"
+    assert failing(replace(good, key=wrong)).code == "BADSIG"
+    assert failing(good, "elsewhere.test").code in ("REFUSED", "NOTAUTH")
+    assert failing(replace(good, key_name="reader")).code in ("REFUSED", "NOTAUTH")
+    assert "base64" in failing(replace(good, key=Secret("no base64!"))).why
+    assert "algorithm" in failing(replace(good, algorithm="hmac-md4")).why
+    assert isinstance(failing(replace(good, port=free_port())), TransientError)
+    now = time.time
+    monkeypatch.setattr(dns.message.time, "time", lambda: now() - 4000)
+    assert failing(good).code == "BADTIME"
+
+
+def test_a_server_that_never_answers_is_a_time_out() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = DnsServer("127.0.0.1", listener.getsockname()[1], "ours", "hmac-sha256", KEY)
+        assert isinstance(failing(server), TransientError)
+
+
+def test_a_zone_that_may_not_be_listed_is_explained(knot: Knot) -> None:
+    provider = Rfc2136(ZONE, replace(knot.server, key_name="reader"))
+    with pytest.raises(ProviderError, match="list the zone's records") as error:
+        provider.records("demo")
+    assert "transfers" in error.value.cure
+
+
+def test_names_outside_the_zone_are_refused(provider: Rfc2136) -> None:
+    with pytest.raises(ProviderError, match="not in the zone"):
+        provider.ensure_record("demo", replace(WWW, name="www.elsewhere.test"))
+
+
+def test_the_registry_names_what_works(knot: Knot) -> None:
+    for name in PROVIDERS:
+        assert open_dns(name, ZONE, knot.server, in_lab=False).name == name
+    with pytest.raises(NotSupportedError, match="cloudflare") as error:
+        open_dns("cloudflare", ZONE, None, in_lab=False)
+    assert "rfc2136" in error.value.cure
+    with pytest.raises(UsageError):
+        open_dns("rfc2136", ZONE, None, in_lab=False)

@@ -1,0 +1,347 @@
+"""The main promise: answers go in, a working site comes out, and goes away without a trace."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import leftovers
+from tests.lab.deployments import NAME, REHEARSAL, Browser, Rehearsal
+from wizard.answers import loader
+from wizard.engine.open import lab_folder
+from wizard.errors import ExitCode
+from wizard.operations.session import make_plan
+from wizard.home.home import Home
+from wizard.plan.firewall import allows
+from wizard.plan.model import Plan
+from wizard.providers.base import ObjectStorage
+from wizard.rules import ANYONE, BUILD_MACHINE, Role, Source, from_role
+from wizard.secrets import Secret
+from wizard.storage.s3 import S3Bucket
+
+pytestmark = pytest.mark.lab
+
+
+class Watcher(threading.Thread):
+    """Notes the arguments and environments of all processes seen while it runs."""
+
+    def __init__(self, values: list[str]) -> None:
+        super().__init__(daemon=True)
+        self.values = values
+        self.seen: set[str] = set()
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.05):
+            for process in Path("/proc").glob("[0-9]*"):
+                for name in ("cmdline", "environ"):
+                    try:
+                        text = (process / name).read_bytes().decode(errors="replace")
+                    except OSError:
+                        continue
+                    self.seen.add(f"{name}: {text}")
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    folder = tmp_path_factory.mktemp("rehearsal")
+    folder.chmod(0o700)
+    user = folder / "user"
+    user.mkdir()
+    return Rehearsal(folder / "home", user)
+
+
+@pytest.fixture(scope="module")
+def watched(rehearsal: Rehearsal) -> Watcher:
+    return Watcher([])
+
+
+@pytest.fixture(scope="module")
+def site(rehearsal: Rehearsal, watched: Watcher) -> Iterator[Rehearsal]:
+    """A deployed site; destroyed afterwards, with proof that nothing is left."""
+    before = leftovers.present(str(rehearsal.home))
+    watched.start()
+    rehearsal.deploy()
+    watched.over.set()
+    watched.join()
+    yield rehearsal
+    rehearsal.run("destroy", "--yes")
+    assert leftovers.present(str(rehearsal.home)) == before
+
+
+@pytest.fixture(scope="module")
+def plan(site: Rehearsal) -> Plan:
+    return make_plan(Home.open(site.home), loader.load(REHEARSAL))
+
+
+def test_the_site_answers_over_https_with_a_valid_certificate(site: Rehearsal) -> None:
+    state = site.state()
+    assert state.url.startswith("https://127.77.")
+    with Browser(state) as visitor:
+        page = visitor.get("/")
+        assert page.status_code == 200
+        assert "My first site" in page.text
+        assert str(page.url) == state.url  # no redirect to a name this computer cannot resolve
+
+
+def test_plain_http_leads_to_https(site: Rehearsal) -> None:
+    with Browser(site.state()) as visitor:
+        answer = visitor.client.get(visitor.url.replace("https:", "http:") + "/about")
+        assert answer.status_code in (301, 308)
+        assert answer.headers["location"] == f"{visitor.url}/about"
+
+
+def test_a_post_published_by_the_editor_is_on_the_front_page_at_once(site: Rehearsal) -> None:
+    state = site.state()
+    title = f"News of {time.time_ns()}"
+    with Browser(state) as visitor, Browser(state) as editor:
+        assert title not in visitor.get("/").text  # the page is in the cache now
+        editor.log_in(state.admin_user, site.secrets()["admin_password"])
+        link = editor.publish(title, "It works.")
+        assert title in visitor.get("/").text
+        assert "It works." in visitor.get(link.replace(f"https://{state.hosts[0]}", "")).text
+
+
+def test_a_wrong_password_does_not_log_in(site: Rehearsal) -> None:
+    with Browser(site.state()) as visitor, pytest.raises(AssertionError):
+        visitor.log_in("editor", Secret("wrong"))
+
+
+def test_deploying_again_changes_nothing(site: Rehearsal) -> None:
+    before = site.state()
+    events = site.deploy()
+    changes = {
+        event["step"]: event["message"] for event in events if event["kind"] == "step-done"
+    }
+    configured = {step: text for step, text in changes.items() if "operations changed" in text}
+    assert configured
+    assert {step: text for step, text in configured.items() if not text.startswith("0 of")} == {}
+    after = site.state()
+    assert {m.id for m in after.machines.values()} == {m.id for m in before.machines.values()}
+    assert changes["dns"].endswith("0 changed")
+
+
+def test_status_asks_the_machines(site: Rehearsal) -> None:
+    result = json.loads(site.run("status", "--json").stdout)
+    assert result["healthy"], result
+    assert {m["name"]: m["provider_state"] for m in result["machines"]} == {
+        "web1": "running",
+        "db1": "running",
+    }
+    assert all(m["agent"] for m in result["machines"])
+
+
+def test_status_sees_what_is_broken(site: Rehearsal) -> None:
+    site.on("db1", "systemctl stop mariadb")
+    try:
+        done = site.run("status", check=False)
+        assert done.returncode == ExitCode.UNHEALTHY
+        assert "mariadb" in done.stdout
+    finally:
+        site.on("db1", "systemctl start mariadb")
+    assert site.run("status", check=False).returncode == ExitCode.OK
+
+
+def test_ssh_runs_a_command_and_hands_its_status_on(site: Rehearsal) -> None:
+    assert site.on("web1", "hostname") == "web1\n"
+    assert site.run("ssh", "web1", "exit 7", check=False).returncode == 7
+    assert site.run("ssh", "web9", check=False).returncode == ExitCode.USAGE
+
+
+def test_the_shared_config_is_mounted_on_every_machine(site: Rehearsal) -> None:
+    for machine in ("web1", "db1"):
+        assert "fuse.s3fs" in site.on(machine, "findmnt -no FSTYPE /srv/shared-config")
+        assert "peers.json" in site.on(machine, "ls /srv/shared-config")
+
+
+# -- firewall ------------------------------------------------------------------------------------
+
+PORTS = (22, 80, 443, 1035, 2035, 3306, 9000)
+
+
+def matrix(site: Rehearsal, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what every connection did, and what the plan's list says it must do."""
+    provider = site.provider()
+    machines = site.state().machines.values()
+    sources: dict[str, tuple[Source, Role | None]] = {
+        "build-machine": (BUILD_MACHINE, None),
+        "visitor": (ANYONE, None),
+        **{m.name: (from_role(m.role), m.role) for m in machines},
+    }
+    found: dict[str, str] = {}
+    expected: dict[str, str] = {}
+    for name, (source, _) in sources.items():
+        for target in machines:
+            if target.name == name:
+                continue
+            for port in PORTS:
+                key = f"{name} -> {target.name}:{port}"
+                answer = provider.probe(name, target.private_address, port, timeout=0.5)
+                found[key] = "closed" if answer == "filtered" else "let in"
+                may = allows(plan.rules, source, target.role, port)
+                expected[key] = "let in" if may else "closed"
+    return found, expected
+
+
+def test_both_layers_together_equal_the_plans_list(site: Rehearsal, plan: Plan) -> None:
+    found, expected = matrix(site, plan)
+    assert found == expected
+    assert list(expected.values()).count("let in") >= 10
+
+
+def test_ufw_alone_equals_the_plans_list(site: Rehearsal, plan: Plan) -> None:
+    provider = site.provider()
+    provider.ensure_firewall(NAME, plan.rules, enabled=False)
+    try:
+        found, expected = matrix(site, plan)
+        assert found == expected
+    finally:
+        provider.ensure_firewall(NAME, plan.rules, enabled=True)
+
+
+def test_the_native_firewall_alone_equals_the_plans_list(site: Rehearsal, plan: Plan) -> None:
+    for machine in ("web1", "db1"):
+        # the agent would switch ufw on again within a minute
+        site.on(machine, "systemctl stop cron && ufw --force disable")
+    try:
+        found, expected = matrix(site, plan)
+        assert found == expected
+    finally:
+        for machine in ("web1", "db1"):
+            site.on(machine, "ufw --force enable && systemctl start cron")
+
+
+# -- secrets -------------------------------------------------------------------------------------
+
+
+def needles(site: Rehearsal) -> dict[str, str]:
+    """Return what must be found nowhere: every secret, of keys their longest line."""
+    found: dict[str, str] = {}
+    for name, secret in site.secrets().items():
+        value = secret.reveal()
+        if value.startswith(("[", "{")):
+            parsed = json.loads(value)
+            parts = parsed.values() if isinstance(parsed, dict) else parsed
+            found |= {f"{name}.{i}": part for i, part in enumerate(parts)}
+        else:
+            lines = [line for line in value.splitlines() if not line.startswith("-----")]
+            # the first lines of an OpenSSH key are the same for all keys
+            found[name] = lines[-2] if len(lines) > 2 else max(lines, key=len)
+    assert len(found) >= 8
+    assert all(len(value) >= 16 for value in found.values())
+    return found
+
+
+def test_no_secret_in_the_homes_plain_files(site: Rehearsal) -> None:
+    searched = 0
+    for path in site.home.rglob("*"):
+        if not path.is_file() or path.is_symlink() or lab_folder(site.home) in path.parents:
+            continue
+        text = path.read_bytes().decode(errors="replace")
+        searched += 1
+        assert [name for name, value in needles(site).items() if value in text] == [], path
+    assert searched >= 8
+
+
+def test_no_secret_in_arguments_or_environments(site: Rehearsal, watched: Watcher) -> None:
+    assert len(watched.seen) > 100
+    found = [
+        (name, text[:200])
+        for name, value in needles(site).items()
+        for text in watched.seen
+        if value in text
+    ]
+    assert found == []
+    assert not any("four unrelated words" in text for text in watched.seen
+                   if "-m\0wizard" not in text and "BUILD_USB_HOME=" not in text)
+
+
+def storage(site: Rehearsal) -> ObjectStorage:
+    found = site.provider().services("rehearsal.test").object_storage
+    assert found is not None
+    return found
+
+
+def test_no_secret_in_the_bucket(site: Rehearsal) -> None:
+    bucket = S3Bucket(site.state().bucket, storage(site))
+    keys = bucket.keys()
+    assert "state/bundle.age" in keys
+    assert "peers.json" in keys
+    for key in keys:
+        stored = bucket.get(key)
+        assert stored is not None
+        text = stored.data.decode(errors="replace")
+        assert [name for name, value in needles(site).items() if value in text] == [], key
+
+
+def test_no_secret_in_what_others_can_read_on_machines(site: Rehearsal) -> None:
+    patterns = "\n".join(needles(site).values())
+    command = (
+        "find /etc /var /run /srv /home /root /tmp /opt /usr/local -xdev -type f -perm -o=r"
+        " -not -path '/var/lib/apt/*' -print0 | xargs -0 grep -lF -f /dev/fd/3 -- 3<&0 || true"
+    )
+    script = f"exec 3<<'PATTERNS'\n{patterns}\nPATTERNS\n" + command.replace(" 3<&0", "")
+    for machine in ("web1", "db1"):
+        assert site.on(machine, "bash -s", stdin=script).strip() == ""
+
+
+def test_first_boot_left_no_host_key_in_user_data(site: Rehearsal) -> None:
+    for machine in ("web1", "db1"):
+        found = site.on(
+            machine,
+            "grep -rl 'PRIVATE KEY' /var/lib/cloud /run/cloud-init /var/log 2>/dev/null || true",
+        )
+        assert found.strip() == ""
+
+
+# -- losing and finding --------------------------------------------------------------------------
+
+
+def test_another_build_home_adopts_the_deployment(site: Rehearsal, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    other = Rehearsal(tmp_path / "home", tmp_path)
+    lab = {"BUILD_USB_LAB": str(site.home / "lab")}
+    other.run("adopt", REHEARSAL, **lab)
+    result = json.loads(other.run("status", "--json", **lab).stdout)
+    assert result["healthy"], result
+    assert other.run("ssh", "web1", "hostname", **lab).stdout == "web1\n"
+    again = other.run("deploy", REHEARSAL, "--json", **lab)
+    assert '"kind": "run-done"' in again.stdout
+
+
+def test_a_second_run_is_told_who_is_at_work(site: Rehearsal) -> None:
+    with Home.open(site.home).deployment(NAME).lock("test"):
+        done = site.run("deploy", REHEARSAL, check=False)
+    assert done.returncode == ExitCode.LOCKED
+    assert "test" in done.stderr
+
+
+def test_a_damaged_journal_is_named_and_loses_nothing(site: Rehearsal) -> None:
+    journal = site.home / "deployments" / NAME / "journal.jsonl"
+    good = journal.read_text()
+    lines = good.splitlines(keepends=True)
+    journal.write_text("".join([lines[0], "garbage\n", *lines[2:]]))
+    done = site.run("deploy", REHEARSAL, check=False)
+    assert done.returncode == ExitCode.HOME
+    assert "line 2" in done.stderr
+    journal.rename(journal.with_name("journal.jsonl.corrupt"))
+    site.deploy()
+
+
+def test_wrong_passphrase(site: Rehearsal) -> None:
+    done = site.run("status", check=False, BUILD_USB_PASSPHRASE="not the one that opens it")
+    assert done.returncode == ExitCode.PASSPHRASE
+    assert "wrong passphrase" in done.stderr
+
+
+def test_the_published_port_is_only_on_loopback(site: Rehearsal) -> None:
+    address = next(iter(site.state().machines.values())).access_address
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        assert address.startswith("127.")

@@ -1,0 +1,116 @@
+"""WordPress from Debian's package.
+
+Core is `/usr/share/wordpress`, read-only to PHP and upgraded by apt (unattended-upgrades brings
+its security fixes within a day). What people add (themes, plugins, uploads) is Debian's
+`/var/lib/wordpress/wp-content`, owned by www-data, so WordPress installs and updates it itself.
+Must not import: pyinfra, gevent.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+from wizard.machines.certificates import MYSQL_TRUST
+from wizard.machines.common import LIBRARY, PAGE_CACHE
+from wizard.machines.desired import Absent, Facts, File, Folder, Handler, Part, Step
+from wizard.machines.job import MachineJob
+from wizard.machines.templates import render
+from wizard.secrets import Secret
+
+CORE = "/usr/share/wordpress"
+CONTENT = "/var/lib/wordpress/wp-content"
+_SALT_NAMES = (
+    "AUTH_KEY",
+    "SECURE_AUTH_KEY",
+    "LOGGED_IN_KEY",
+    "NONCE_KEY",
+    "AUTH_SALT",
+    "SECURE_AUTH_SALT",
+    "LOGGED_IN_SALT",
+    "NONCE_SALT",
+)
+
+
+def table_prefix(deployment: str) -> str:
+    """Return the prefix of the deployment's tables: the same each time, unlike its neighbours'."""
+    return f"wp{sha256(deployment.encode()).hexdigest()[:5]}_"
+
+
+class WordPress:
+    """Debian's WordPress."""
+
+    packages = ("wordpress", "wordpress-theme-twentytwentyfive")
+    writable = (CONTENT,)
+
+    def nginx(self, _job: MachineJob) -> str:
+        """Return nginx's locations for WordPress."""
+        return render("nginx/wordpress.conf.j2", core=CORE, content=CONTENT)
+
+    def parts(self, job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
+        """Return configuration, page cache plugin, cron and the installation itself."""
+        app = job.application
+        config = render(
+            "wordpress/config.php.j2",
+            database=job.database,
+            password=job.secrets["database_password"].reveal(),
+            prefix=table_prefix(job.deployment),
+            salt_names=_SALT_NAMES,
+            salts=_salts(job),
+            hosts=job.hosts,
+            content=CONTENT,
+            cache=PAGE_CACHE,
+        )
+        wanted = {
+            "title": app.title,
+            "user": app.admin_user,
+            "email": app.admin_email,
+            "password": job.secrets["admin_password"].reveal(),
+            "locale": app.locale,
+        }
+        trust = ("trust-database",)
+        program = f"{LIBRARY}/wordpress-install.php"
+        cron_program = f"{LIBRARY}/wordpress-cron.php"
+        cron = "/etc/cron.d/build-usb-application"
+        return (
+            Part(
+                "wordpress",
+                items=(
+                    File(MYSQL_TRUST, job.database.certificate, handlers=trust),
+                    File(
+                        "/etc/wordpress/config-default.php",
+                        Secret(config),
+                        mode=0o640,
+                        group="www-data",
+                    ),
+                    Folder(f"{CONTENT}/mu-plugins"),
+                    File(
+                        f"{CONTENT}/mu-plugins/build-usb.php", render("wordpress/purge.php.j2")
+                    ),
+                    File(program, render("wordpress/install.php.j2", core=CORE, host=job.hosts[0])),
+                    File(cron_program, render("wordpress/cron.php.j2", core=CORE, host=job.hosts[0])),
+                    File(cron, render("cron/wordpress.j2")) if job.leader else Absent(cron),
+                ),
+                # what update-ca-certificates would do, without going through the whole store
+                handlers=(
+                    Handler(
+                        trust[0],
+                        f"ln -sfn {MYSQL_TRUST}"
+                        f' "/etc/ssl/certs/$(openssl x509 -noout -hash -in {MYSQL_TRUST}).0"',
+                    ),
+                ),
+                steps=(
+                    Step(
+                        "install",
+                        f"runuser -u www-data -- php {program}",
+                        f"runuser -u www-data -- php {program} state",
+                        Secret(json.dumps(wanted)),
+                    ),
+                ),
+            ),
+        )
+
+
+def _salts(job: MachineJob) -> list[str]:
+    salts = json.loads(job.secrets["salts"].reveal())
+    return list(salts.values()) if isinstance(salts, dict) else list(salts)

@@ -1,0 +1,373 @@
+"""The command line: `build-usb`. Standard output is data, standard error is for people.
+
+Everything but argparse is imported by the command that needs it, so that `--help` is immediate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wizard import __version__
+from wizard.errors import BuildUsbError, ExitCode, HomeError, InterruptedRunError, UsageError
+
+if TYPE_CHECKING:
+    from wizard.answers.model import Answers
+    from wizard.home.home import Home
+    from wizard.plan.model import Plan
+
+DESCRIPTION = """\
+Deploys websites to cloud machines from one answers file, and takes them away again.
+
+Answers hold every decision and no secret. Keys, state, logs and encrypted secrets live in one
+folder, the build home; nothing else on this computer is read or changed.
+"""
+EPILOG = """\
+a first look, with nothing rented and nothing to pay:
+  build-usb deploy config-templates/answers/rehearsal.yaml
+  build-usb status
+  build-usb ssh web1
+  build-usb destroy
+
+The passphrase of the build home is asked for, or read from --passphrase-file or the environment
+variable BUILD_USB_PASSPHRASE. Exit codes are listed in docs/exit-codes.md.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors meant for people end here."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except BuildUsbError as error:
+        _say(f"build-usb: {error}")
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        _say("\nbuild-usb: stopped; running the same command again continues")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of our output went away (`| head`); python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.FAILURE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--home",
+        metavar="DIR",
+        help="the build home (default: $BUILD_USB_HOME, else ~/.local/share/build-usb)",
+    )
+    common.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        type=Path,
+        help="read the build home's passphrase from FILE (mode 0600)",
+    )
+    parser = argparse.ArgumentParser(
+        prog="build-usb",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"build-usb {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = ""
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}. {more}",
+            parents=[common],
+        )
+        added.set_defaults(command=run)
+        return added
+
+    def answers(added: argparse.ArgumentParser) -> None:
+        added.add_argument("answers", metavar="ANSWERS", type=Path, help="an answers file (YAML)")
+
+    def deployment(added: argparse.ArgumentParser) -> None:
+        added.add_argument(
+            "name", metavar="NAME", nargs="?", help="the deployment (default: the only one)"
+        )
+
+    def as_json(added: argparse.ArgumentParser, what: str) -> None:
+        added.add_argument("--json", action="store_true", help=f"print {what} as JSON")
+
+    answers(
+        add(
+            "validate",
+            _validate,
+            "check an answers file",
+            "Shows every error at once, with file, line, what was found and what is allowed; "
+            "then every setting that this version cannot carry out yet.",
+        )
+    )
+    plan = add(
+        "plan",
+        _plan,
+        "show what a deployment would make, and its price",
+        "Machines, bucket, firewall rules, DNS records and the price per month. "
+        "Asks nobody, creates nothing.",
+    )
+    answers(plan)
+    as_json(plan, "the plan")
+    deploy = add(
+        "deploy",
+        _deploy,
+        "make the answers true",
+        "Shows the plan, then makes it. Can be interrupted at any moment and run again: it "
+        "continues, and changes nothing that is already as it should be.",
+    )
+    answers(deploy)
+    as_json(deploy, "one event a line")
+    deploy.add_argument("--yes", action="store_true", help="do not ask before renting machines")
+    status = add(
+        "status",
+        _status,
+        "ask machines, DNS and the site how they are",
+        f"Ends with exit code {ExitCode.UNHEALTHY:d} when something is wrong.",
+    )
+    deployment(status)
+    as_json(status, "the status")
+    ssh = add(
+        "ssh",
+        _ssh,
+        "open a shell on a machine, or run a command there",
+        "Uses the deployment's own key and known hosts, never yours.",
+    )
+    ssh.add_argument("machine", metavar="MACHINE", help="for example web1")
+    ssh.add_argument("words", metavar="WORD", nargs=argparse.REMAINDER, help="a command to run")
+    ssh.add_argument("--deployment", metavar="NAME", help="default: the only one")
+    destroy = add(
+        "destroy",
+        _destroy,
+        "take a deployment away, all of it",
+        "Deletes DNS records, bucket, machines, firewall and network, proves that nothing is "
+        "left, then forgets the deployment. Asks for its name to be typed.",
+    )
+    deployment(destroy)
+    as_json(destroy, "one event a line")
+    destroy.add_argument("--yes", action="store_true", help="do not ask for the name")
+    adopt = add(
+        "adopt",
+        _adopt,
+        "take over a deployment whose build machine is lost",
+        "Finds its encrypted state in its bucket. ANSWERS say where to look; the passphrase is "
+        "that of the lost build home.",
+    )
+    answers(adopt)
+    secret = add(
+        "secret",
+        _secret,
+        "show a secret of a deployment, such as admin_password",
+        "Without SECRET, lists their names.",
+    )
+    secret.add_argument("secret", metavar="SECRET", nargs="?")
+    secret.add_argument("--deployment", metavar="NAME", help="default: the only one")
+    add("schema", _schema, "print the JSON Schema of answers files")
+    return parser
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _home(arguments: argparse.Namespace) -> Home:
+    from wizard.home.home import Home
+
+    return Home.open(Home.locate(arguments.home))
+
+
+def _load(path: Path) -> Answers:
+    """Return answers that are right and that this version can carry out."""
+    from wizard.answers import loader, support
+
+    loaded = loader.load(path)
+    support.refuse_unsupported(loaded, str(path))
+    return loaded
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    loaded = _load(arguments.answers)
+    _say(f"{arguments.answers}: right; {loaded.application.kind} in {loaded.mode} mode")
+    return ExitCode.OK
+
+
+def _schema(_arguments: argparse.Namespace) -> int:
+    from wizard.answers.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return ExitCode.OK
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from wizard.operations.session import make_plan
+    from wizard.plan import render
+
+    made = make_plan(_home(arguments), _load(arguments.answers))
+    if arguments.json:
+        print(json.dumps(render.to_plain(made), indent=2))
+    else:
+        print(render.to_text(made), end="")
+    return ExitCode.OK
+
+
+def _deploy(arguments: argparse.Namespace) -> int:
+    from wizard.console import display
+    from wizard.operations import run, session
+    from wizard.plan import render
+
+    answers = _load(arguments.answers)
+    home = _home(arguments)
+    opened = session.unlock(home, arguments.passphrase_file, create=True)
+    plan = session.make_plan(home, answers)
+    if not arguments.json:
+        _say(render.to_text(plan))
+    _confirm_price(plan, agreed=arguments.yes)
+    context, results = run.deploy(
+        opened, answers, lambda steps: display(steps, json=arguments.json), _stop_on_signals()
+    )
+    if not arguments.json:
+        _say(_report(context.state, home, {r.step.title: r.seconds for r in results}))
+    return ExitCode.OK
+
+
+def _confirm_price(plan: Plan, *, agreed: bool) -> None:
+    if agreed or plan.monthly_price == 0:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "this plan costs money and there is no terminal to ask on",
+            cure="give --yes to agree to the price shown",
+        )
+    reply = input(f"Rent this for {plan.monthly_price:.2f} {plan.currency} a month? [y/N] ")
+    if reply.strip().lower() not in ("y", "yes"):
+        raise InterruptedRunError("nothing was made", cure="run it again when you are sure")
+
+
+def _report(state: Any, home: Home, seconds: dict[str, float]) -> str:
+    width = max(map(len, seconds))
+    stages = "\n".join(f"  {title:<{width}}  {took:6.1f} s" for title, took in seconds.items())
+    option = f" --home {home.path}" if os.environ.get("BUILD_USB_HOME") or home else ""
+    return f"""
+{stages}
+
+The site:       {state.url}
+Administrator:  {state.admin_user}, at {state.url}wp-login.php
+Password:       kept encrypted in {home.path}; show it with
+                build-usb secret admin_password{option}
+Next:           build-usb status{option}
+                build-usb ssh web1{option}
+                build-usb destroy{option}
+"""
+
+
+def _stop_on_signals() -> threading.Event:
+    """SIGTERM stops a run as Ctrl-C does: no new step starts, those under way end safely."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    return stop
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from wizard.operations import session, status
+
+    home = _home(arguments)
+    deployment = session.choose(home, arguments.name)
+    opened = session.unlock(home, arguments.passphrase_file)
+    result = status.status(opened, deployment)
+    print(
+        json.dumps(status.to_plain(result)) if arguments.json else status.to_text(result).rstrip()
+    )
+    return ExitCode.OK if result.healthy else ExitCode.UNHEALTHY
+
+
+def _ssh(arguments: argparse.Namespace) -> int:
+    from wizard.home import keys
+    from wizard.operations import session
+
+    home = _home(arguments)
+    deployment = session.choose(home, arguments.deployment)
+    machines = session.read_state(deployment).machines
+    if arguments.machine not in machines:
+        raise UsageError(
+            f"{deployment.name} has no machine called {arguments.machine}",
+            cure=f"choose one of: {', '.join(sorted(machines)) or 'none is made yet'}",
+        )
+    opened = session.unlock(home, arguments.passphrase_file)
+    key = keys.key_pair(opened.secrets(deployment), "ssh_key").private
+    return keys.open_ssh(deployment, key, [arguments.machine, *arguments.words])
+
+
+def _destroy(arguments: argparse.Namespace) -> int:
+    from wizard.console import JsonLines, PlainLines
+    from wizard.operations import run, session
+
+    home = _home(arguments)
+    deployment = session.choose(home, arguments.name)
+    answers = session.read_answers(deployment)
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "destroying asks for the deployment's name and there is no terminal to ask on",
+                cure="give --yes if you are sure",
+            )
+        _say(
+            f"This deletes the machines, the bucket and the DNS records of {deployment.name} "
+            f"({answers.domain.name}): the website and its database are gone for good."
+        )
+        if input(f"Type {deployment.name} to go on: ").strip() != deployment.name:
+            raise InterruptedRunError("nothing was deleted")
+    opened = session.unlock(home, arguments.passphrase_file)
+    run.destroy(
+        opened,
+        deployment,
+        answers,
+        lambda steps: JsonLines() if arguments.json else PlainLines(steps),
+        _stop_on_signals(),
+    )
+    if not arguments.json:
+        _say(f"{deployment.name} is destroyed; nothing of it is left.")
+    return ExitCode.OK
+
+
+def _adopt(arguments: argparse.Namespace) -> int:
+    from wizard.answers import loader
+    from wizard.events import silent
+    from wizard.operations.adopt import adopt
+
+    home = _home(arguments)
+    adopted = adopt(home, loader.load(arguments.answers), arguments.passphrase_file, silent)
+    _say(f"{adopted.name} is known to {home.path} now; look at it with build-usb status")
+    return ExitCode.OK
+
+
+def _secret(arguments: argparse.Namespace) -> int:
+    from wizard.operations import session
+
+    home = _home(arguments)
+    deployment = session.choose(home, arguments.deployment)
+    secrets = session.unlock(home, arguments.passphrase_file).secrets(deployment)
+    if arguments.secret is None:
+        print("\n".join(secrets.names()))
+        return ExitCode.OK
+    found = secrets.get(arguments.secret)
+    if found is None:
+        raise HomeError(
+            f"there is no secret called {arguments.secret}",
+            where=deployment.name,
+            cure=f"choose one of: {', '.join(secrets.names()) or 'none is made yet'}",
+        )
+    print(found.reveal())
+    return ExitCode.OK

@@ -1,0 +1,1 @@
+"""Makes plans true and takes them away: steps, journal, progress, the worker on machines."""

@@ -1,0 +1,49 @@
+"""What all steps of one run share: answers, plan, home, secrets, provider and what is known so far.
+
+Steps run in threads; everything they change goes through `update`, which saves before it returns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wizard.answers.model import Answers
+from wizard.dns.base import DnsProvider
+from wizard.engine import state as states
+from wizard.engine.state import State
+from wizard.home.home import DeploymentHome
+from wizard.home.journal import Journal
+from wizard.home.store import SecretStore
+from wizard.plan.model import Plan
+from wizard.providers.base import Network, Provider, Services
+from wizard.storage.base import Bucket
+
+
+@dataclass
+class Context:
+    """One run on one deployment. `network`, `services`, `dns` and `bucket` are set by the first
+    steps and only read by those that need them."""
+
+    answers: Answers
+    plan: Plan
+    home: DeploymentHome
+    secrets: SecretStore
+    journal: Journal
+    provider: Provider
+    state: State
+    network: Network | None = None
+    services: Services = field(default_factory=Services)
+    dns: DnsProvider | None = None
+    bucket: Bucket | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def update(self, change: Callable[[State], State]) -> State:
+        """Apply `change` to the state and save it; returns the new state."""
+        with self.lock:
+            changed = change(self.state)
+            if changed != self.state:
+                states.save(self.home.state_file, changed)
+                self.state = changed
+            return changed

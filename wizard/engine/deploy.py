@@ -1,0 +1,433 @@
+"""Makes a plan true: the steps of a deployment, in the order and parallelism they allow.
+
+Every step finds what exists before it creates anything, so running a deployment again after any
+interruption, kill -9 included, ends in the same place.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets as random
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from wizard.dns.base import RecordSet
+from wizard.engine import open
+from wizard.engine.configure import configure
+from wizard.engine.context import Context
+from wizard.engine.graph import Reporter, Step
+from wizard.engine.rotate import rotate_host_key
+from wizard.engine.ssh import wait_for_ssh
+from wizard.engine.state import MachineState, State
+from wizard.engine.verify import wait_for_site
+from wizard.errors import MachineError
+from wizard.home import bundle, keys
+from wizard.machines.certificates import self_signed
+from wizard.machines.first_boot import user_data
+from wizard.machines.job import (
+    ApplicationSettings,
+    BucketSettings,
+    Connection,
+    DatabaseSettings,
+    MachineJob,
+    Peer,
+    Phase,
+    TlsSettings,
+)
+from wizard.plan.model import PlannedMachine
+from wizard.plan.render import rule_to_plain
+from wizard.providers.base import MachineSpec
+from wizard.rules import Role
+from wizard.secrets import Secret, generate
+from wizard.storage.s3 import S3Bucket
+
+BUNDLE_KEY = "state/bundle.age"
+PEERS_KEY = "peers.json"
+SSH_DEADLINE = 300.0
+"""Seconds a new machine may take until its SSH answers; clouds need 20 to 90."""
+DNS_DEADLINE = 120.0
+SITE_DEADLINE = 60.0
+
+
+def steps(context: Context) -> list[Step]:
+    """Return the steps of a deployment, expected seconds as measured in a rehearsal."""
+    plan = context.plan
+    machines = plan.machines
+    leader = plan.of_role(Role.WEBSERVER)[0].name
+
+    def for_machine(machine: PlannedMachine) -> list[Step]:
+        name = machine.name
+        return [
+            Step(
+                f"create:{name}",
+                f"create {name}",
+                lambda report: _create(context, machine, report),
+                needs=("network", "firewall"),
+                machine=name,
+                expected=1,
+            ),
+            Step(
+                f"contact:{name}",
+                f"first contact with {name}",
+                lambda report: _contact(context, machine, report),
+                needs=(f"create:{name}",),
+                machine=name,
+                expected=12,
+            ),
+            Step(
+                f"configure:{name}",
+                f"configure {name}",
+                lambda report: _configure(context, machine, Phase.BASE, report),
+                needs=(f"contact:{name}", "peers"),
+                machine=name,
+                expected=25,
+            ),
+        ]
+
+    return [
+        Step("provider", "prepare the provider", lambda r: _provider(context, r), expected=3),
+        Step("network", "private network", lambda r: _network(context, r), ("provider",)),
+        Step("firewall", "native firewall", lambda r: _firewall(context, r), ("network",)),
+        Step("bucket", "bucket", lambda r: _bucket(context, r), ("provider",)),
+        *(step for machine in machines for step in for_machine(machine)),
+        Step(
+            "peers",
+            "announce the machines to each other",
+            lambda report: _peers(context, report),
+            needs=("bucket", *(f"create:{m.name}" for m in machines)),
+        ),
+        Step(
+            "dns",
+            "DNS records",
+            lambda report: _dns(context, report),
+            needs=tuple(f"create:{m.name}" for m in plan.of_role(Role.WEBSERVER)),
+            expected=2,
+        ),
+        Step(
+            "certificate",
+            "certificate",
+            lambda report: _configure(
+                context, plan.of_role(Role.WEBSERVER)[0], Phase.CERTIFICATE, report
+            ),
+            needs=("dns", f"configure:{leader}"),
+            machine=leader,
+            expected=8,
+        ),
+        Step(
+            "application",
+            "application",
+            lambda report: _configure(
+                context, plan.of_role(Role.WEBSERVER)[0], Phase.APPLICATION, report
+            ),
+            needs=tuple(f"configure:{m.name}" for m in machines),
+            machine=leader,
+            expected=8,
+        ),
+        Step(
+            "verify",
+            "ask the site as a visitor would",
+            lambda report: _verify(context, report),
+            needs=("certificate", "application"),
+            expected=1,
+        ),
+        Step(
+            "save",
+            "keep the deployment's state in its bucket",
+            lambda report: _save(context, report),
+            needs=("verify",),
+        ),
+    ]
+
+
+def _provider(context: Context, report: Reporter) -> str:
+    context.provider.prepare(report.progress)
+    context.services = context.provider.services(context.plan.zone)
+    context.dns = open.dns(context.answers, context.services, context.secrets)
+    storage = open.storage(context.answers, context.services)
+    context.bucket = S3Bucket(context.plan.bucket.name, storage)
+    return f"{context.provider.name} is ready"
+
+
+def _network(context: Context, report: Reporter) -> str:
+    context.journal.record("intent", report.step)
+    context.network = context.provider.ensure_network(context.plan.deployment)
+    context.journal.record("done", report.step, id=context.network.id)
+    return context.network.cidr
+
+
+def _firewall(context: Context, report: Reporter) -> str:
+    plan = context.plan
+    context.journal.record("intent", report.step)
+    context.provider.ensure_firewall(plan.deployment, plan.rules, enabled=plan.native_firewall)
+    context.journal.record("done", report.step)
+    return f"{len(plan.rules)} rules" if plan.native_firewall else "switched off by the answers"
+
+
+def _bucket(context: Context, report: Reporter) -> str:
+    assert context.bucket is not None
+    context.journal.record("intent", report.step, name=context.bucket.name)
+    created = context.bucket.ensure(context.plan.deployment)
+    context.journal.record("done", report.step, name=context.bucket.name)
+    return f"{'created' if created else 'found'} {context.bucket.name}"
+
+
+def _create(context: Context, machine: PlannedMachine, report: Reporter) -> str:
+    plan = context.plan
+    assert context.network is not None
+    first = keys.key_pair(context.secrets, f"first_host_key.{machine.name}")
+    login = keys.key_pair(context.secrets, "ssh_key")
+    context.journal.record("intent", report.step, name=machine.name)
+    found = context.provider.ensure_machine(
+        MachineSpec(
+            deployment=plan.deployment,
+            name=machine.name,
+            role=machine.role,
+            size=machine.size.name,
+            image=machine.image,
+            region=plan.region,
+            network_id=context.network.id,
+            user_data=user_data(
+                machine.name, plan.ssh_port, first.private, first.public, login.public
+            ),
+        )
+    )
+    context.journal.record("done", report.step, name=machine.name, id=found.id)
+    known = context.state.machines.get(machine.name)
+    if known is None or known.id != found.id:
+        known = None  # another machine of that name: its host key is the one of first boot again
+    context.update(
+        lambda state: state.with_machine(
+            MachineState(
+                id=found.id,
+                name=found.name,
+                role=found.role,
+                private_address=found.private_address,
+                public_address=found.public_address,
+                access_address=found.access_address,
+                host_key=known.host_key if known else first.public,
+                rotated=known.rotated if known else False,
+            )
+        )
+    )
+    return f"{found.private_address}"
+
+
+def _contact(context: Context, machine: PlannedMachine, report: Reporter) -> str:
+    """Wait for SSH under the pinned key, then replace the host key that user-data carried."""
+    login = keys.key_pair(context.secrets, "ssh_key")
+    final = keys.key_pair(context.secrets, f"host_key.{machine.name}")
+    found = context.state.machines[machine.name]
+
+    report.progress("waiting for SSH", 0, 1)
+    if found.rotated:
+        wait_for_ssh(
+            found.access_address, context.plan.ssh_port, final.public, login.private, SSH_DEADLINE
+        )
+        return "answers"
+    first = keys.key_pair(context.secrets, f"first_host_key.{machine.name}")
+    connection = Connection(
+        found.access_address, context.plan.ssh_port, login.private, first.public
+    )
+    rotate_host_key(connection, final.private, final.public, SSH_DEADLINE)
+    context.update(
+        lambda state: state.with_machine(
+            replace(state.machines[machine.name], host_key=final.public, rotated=True)
+        )
+    )
+    _write_ssh_files(context)
+    return "host key of first boot replaced"
+
+
+def _write_ssh_files(context: Context) -> None:
+    with context.lock:
+        hosts = [
+            keys.SshHost(m.name, m.access_address, context.plan.ssh_port, m.host_key)
+            for m in context.state.machines.values()
+            if m.rotated
+        ]
+        keys.write_ssh_files(context.home, hosts)
+
+
+def _peers(context: Context, report: Reporter) -> str:
+    assert context.bucket is not None
+    machines = sorted(context.state.machines.values(), key=lambda m: m.name)
+    document = {
+        "version": 1,
+        "peers": [
+            {"name": m.name, "role": str(m.role), "address": m.private_address} for m in machines
+        ],
+    }
+    data = (json.dumps(document, indent=2) + "\n").encode()
+    stored = context.bucket.get(PEERS_KEY)
+    if stored is None or stored.data != data:
+        context.bucket.put(PEERS_KEY, data)
+    return ", ".join(m.name for m in machines)
+
+
+def _configure(
+    context: Context, machine: PlannedMachine, phase: Phase, report: Reporter
+) -> str:
+    job = machine_job(context, machine, phase)
+    context.journal.record("intent", report.step)
+    result = configure(job, report.sink, report.step)
+    context.journal.record("done", report.step, changed=result.changed)
+    return f"{result.changed} of {result.operations} operations changed something"
+
+
+def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> MachineJob:
+    """Return everything the worker needs to run `phase` on `machine`."""
+    plan, answers, secrets = context.plan, context.answers, context.secrets
+    assert context.network is not None
+    found = context.state.machines[machine.name]
+    storage = open.storage(answers, context.services)
+    authority = open.authority(answers, context.services)
+    database = next(m for m in context.state.machines.values() if m.role is Role.DATABASE)
+    login = keys.key_pair(secrets, "ssh_key")
+    identities = {
+        name: secrets.get_or_create(f"age_identity.{name}", keys.generate_age_identity)
+        for name in sorted(m.name for m in plan.machines)
+    }
+    given: dict[str, Secret] = {
+        "storage_secret_key": storage.secret_key,
+        "age_identity": identities[machine.name],
+    }
+    if machine.role in (Role.WEBSERVER, Role.DATABASE):
+        given["database_password"] = secrets.get_or_create("database_password", generate)
+    if machine.role is Role.WEBSERVER:
+        given["salts"] = secrets.get_or_create("salts", _salts)
+        given["admin_password"] = secrets.get_or_create("admin_password", generate)
+    # one certificate an address: a replaced database machine has another
+    identity = json.loads(
+        secrets.get_or_create(
+            f"database_tls.{database.private_address}",
+            lambda: _database_tls(database.private_address),
+        ).reveal()
+    )
+    if machine.role is Role.DATABASE:
+        given["database_tls_key"] = Secret(identity["key"])
+    name = plan.application.kind
+    return MachineJob(
+        deployment=plan.deployment,
+        name=machine.name,
+        role=machine.role,
+        phase=phase,
+        connection=Connection(
+            found.access_address, plan.ssh_port, login.private, found.host_key
+        ),
+        mode=plan.mode,
+        timezone=plan.timezone,
+        ssh_port=plan.ssh_port,
+        private_address=found.private_address,
+        network_cidr=context.network.cidr,
+        build_machine=context.network.build_machine,
+        memory=machine.size.memory,
+        firewall=plan.machine_firewall,
+        rules=tuple(rule_to_plain(rule) for rule in plan.rules if rule.target is machine.role),
+        peers=tuple(
+            Peer(m.name, m.role, m.private_address)
+            for m in sorted(context.state.machines.values(), key=lambda m: m.name)
+            if m.name != machine.name
+        ),
+        hosts=_hosts(context),
+        bucket=BucketSettings(
+            name=plan.bucket.name,
+            endpoint=storage.machine_endpoint,
+            region=storage.region,
+            access_key=storage.access_key,
+        ),
+        database=DatabaseSettings(
+            engine=plan.database_engine,
+            address=database.private_address,
+            port=plan.database_port,
+            name=name,
+            user=name,
+            certificate=identity["certificate"],
+        ),
+        tls=TlsSettings(authority.directory, plan.tls_email, authority.ca_bundle),
+        application=ApplicationSettings(
+            kind=plan.application.kind,
+            title=plan.application.title,
+            admin_user=plan.application.admin_user,
+            admin_email=plan.application.admin_email,
+            locale=plan.application.locale,
+        ),
+        leader=machine.name == plan.of_role(Role.WEBSERVER)[0].name,
+        age_recipients=tuple(keys.age_recipient(i) for i in identities.values()),
+        secrets=given,
+    )
+
+
+def _database_tls(address: str) -> Secret:
+    certificate, key = self_signed("database", (address,))
+    return Secret(json.dumps({"certificate": certificate, "key": key.reveal()}))
+
+
+def _salts() -> Secret:
+    return Secret(json.dumps([random.token_urlsafe(48) for _ in range(8)]))
+
+
+def _hosts(context: Context) -> tuple[str, ...]:
+    """Return all names the site answers to: the plan's, then addresses only this computer uses."""
+    webservers = [m for m in context.state.machines.values() if m.role is Role.WEBSERVER]
+    local = [m.access_address for m in webservers if m.access_address != m.public_address]
+    return (*context.plan.application.hosts, *local)
+
+
+def _dns(context: Context, report: Reporter) -> str:
+    assert context.dns is not None
+    changed = 0
+    context.dns.zone()
+    for planned in context.plan.records:
+        addresses = tuple(
+            sorted(context.state.machines[name].public_address for name in planned.machines)
+        )
+        record = RecordSet(planned.name, addresses, planned.ttl)
+        context.journal.record("intent", report.step, name=planned.name)
+        changed += context.dns.ensure_record(context.plan.deployment, record)
+        context.journal.record("done", report.step, name=planned.name)
+        report.progress(f"asking the servers for {planned.name}", 0, 1)
+        context.dns.wait_until_served(record, DNS_DEADLINE)
+    return f"{len(context.plan.records)} served, {changed} changed"
+
+
+def _verify(context: Context, report: Reporter) -> str:
+    authority = open.authority(context.answers, context.services)
+    webservers = [m for m in context.state.machines.values() if m.role is Role.WEBSERVER]
+    if not webservers:
+        raise MachineError("there is no webserver to ask")
+    first = webservers[0]
+    canonical = context.plan.application.hosts[0]
+    for machine in webservers:
+        wait_for_site(
+            canonical, machine.access_address, authority.root, SITE_DEADLINE, report.stop
+        )
+    local = first.access_address != first.public_address
+    url = f"https://{first.access_address if local else canonical}/"
+    context.update(lambda state: _deployed(context, state, url, authority.root))
+    return f"{url} answers"
+
+
+def _deployed(context: Context, state: State, url: str, root: str) -> State:
+    plan = context.plan
+    return replace(
+        state,
+        provider=plan.provider,
+        mode=plan.mode,
+        ssh_port=plan.ssh_port,
+        hosts=plan.application.hosts,
+        application=plan.application.kind,
+        admin_user=plan.application.admin_user,
+        url=url,
+        authority_root=root,
+        deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _save(context: Context, report: Reporter) -> str:
+    assert context.bucket is not None
+    digest = bundle.digest(context.home, context.secrets.vault)
+    if context.state.bundle_digest == digest and context.bucket.get(BUNDLE_KEY) is not None:
+        return "unchanged"
+    context.bucket.put(BUNDLE_KEY, bundle.pack(context.home, context.secrets.vault))
+    context.update(lambda state: replace(state, bundle_digest=digest))
+    return "saved, encrypted"

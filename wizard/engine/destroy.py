@@ -1,0 +1,93 @@
+"""Takes a deployment away, all of it, and proves that nothing is left.
+
+Only what carries the deployment's tag is touched. Can be killed and run again at any point.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from wizard.engine import graph, open
+from wizard.engine.context import Context
+from wizard.engine.graph import Reporter, Step
+from wizard.errors import ProviderError
+from wizard.events import EventSink
+from wizard.providers.base import Resource, ResourceKind
+from wizard.storage.s3 import S3Bucket
+
+
+def destroy(context: Context, sink: EventSink, stop: threading.Event) -> list[graph.StepResult]:
+    """Delete everything of the deployment: DNS first, so that nobody is sent to a dead machine."""
+    first = [
+        Step("provider", "open the provider", lambda r: _provider(context, r)),
+        Step("dns", "delete DNS records", lambda r: _dns(context, r), ("provider",)),
+        Step("bucket", "delete the bucket", lambda r: _bucket(context, r), ("provider",)),
+    ]
+    done = graph.run(first, sink, stop)
+    resources = context.provider.resources(context.plan.deployment)
+    done += graph.run(_deletions(context, resources), sink, stop)
+    left = context.provider.resources(context.plan.deployment)
+    if left:
+        raise ProviderError(
+            f"{len(left)} resources are still there after deleting them",
+            where=context.provider.name,
+            why="\n".join(f"{resource.kind} {resource.name} ({resource.id})" for resource in left),
+            cure=f"run `build-usb destroy {context.plan.deployment}` again, "
+            "or delete these in the provider's console",
+        )
+    return done
+
+
+def _deletions(context: Context, resources: list[Resource]) -> list[Step]:
+    """One step a resource, each kind after the kinds that use it."""
+    steps: list[Step] = []
+    earlier: tuple[str, ...] = ()
+    for kind in ResourceKind:
+        of_kind = [resource for resource in resources if resource.kind is kind]
+        steps += [
+            Step(
+                f"delete:{kind}:{resource.id}",
+                f"delete {kind} {resource.name}",
+                lambda report, resource=resource: _delete(context, resource, report),  # type: ignore[misc]
+                needs=earlier,
+                machine=resource.name if kind is ResourceKind.MACHINE else "",
+            )
+            for resource in of_kind
+        ]
+        if of_kind:
+            earlier = tuple(f"delete:{kind}:{resource.id}" for resource in of_kind)
+    return steps
+
+
+def _provider(context: Context, report: Reporter) -> str:
+    context.provider.prepare(report.progress)
+    context.services = context.provider.services(context.plan.zone)
+    context.dns = open.dns(context.answers, context.services, context.secrets)
+    storage = open.storage(context.answers, context.services)
+    context.bucket = S3Bucket(context.plan.bucket.name, storage)
+    return context.provider.name
+
+
+def _dns(context: Context, report: Reporter) -> str:
+    assert context.dns is not None
+    records = context.dns.records(context.plan.deployment)
+    for record in records:
+        context.journal.record("intent", report.step, delete=record.name)
+        context.dns.delete_record(context.plan.deployment, record.name)
+    return ", ".join(record.name for record in records) or "none was there"
+
+
+def _bucket(context: Context, report: Reporter) -> str:
+    assert context.bucket is not None
+    if not context.bucket.exists():
+        return "none was there"
+    context.journal.record("intent", report.step, delete=context.bucket.name)
+    context.bucket.delete_bucket(context.plan.deployment)
+    return context.bucket.name
+
+
+def _delete(context: Context, resource: Resource, report: Reporter) -> str:
+    context.journal.record("intent", report.step, delete=resource.id, kind_of=str(resource.kind))
+    context.provider.delete(resource)
+    context.journal.record("done", report.step, delete=resource.id)
+    return "gone"

@@ -1,0 +1,87 @@
+"""Packs the agent into one file for machines, and writes the configuration it reads there.
+
+Must not import: pyinfra, gevent.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import wizard
+from wizard.machines.job import MachineJob
+from wizard.rules import Role
+
+AGENT_PATH = "/usr/local/lib/build-usb/agent.pyz"
+CONFIG_PATH = "/etc/build-usb/machine.json"
+SHARED_CONFIG = "/srv/shared-config"
+SHARED_CONFIG_UNIT = "build-usb-shared-config.service"
+_SHEBANG = b"#!/usr/bin/python3 -I\n"
+# the first moment that a zip file can express: the same sources are the same bytes
+_DATE = (1980, 1, 1, 0, 0, 0)
+_MAIN = """import sys
+
+from wizard.agent.commands import main
+
+sys.exit(main())
+"""
+_SERVICES = {
+    Role.WEBSERVER: ("nginx.service", "php*-fpm.service"),
+    Role.DATABASE: ("mariadb.service",),
+    Role.AUTOSCALER: (),
+}
+
+
+def build() -> bytes:
+    """Return the agent as an executable zip file (mode 0755); same sources, same bytes."""
+    package = Path(wizard.__file__).parent
+    files = {
+        # not the package's own: on a machine there is nothing but the agent
+        "wizard/__init__.py": f'__version__ = "{wizard.__version__}"\n'.encode(),
+        "__main__.py": _MAIN.encode(),
+    }
+    for source in (package / "agent").glob("*.py"):
+        files[f"wizard/agent/{source.name}"] = source.read_bytes()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in sorted(files):
+            # stored: the agent starts each minute, and unpacking costs more than 30 kB of disk
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.create_system = 3
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, files[name])
+    return _SHEBANG + packed.getvalue()
+
+
+def machine_config(job: MachineJob) -> dict[str, Any]:
+    """Return the content of `/etc/build-usb/machine.json` (mode 0600) for the job's machine.
+
+    Holds no secret; docs/agent.md describes every key.
+    """
+    return {
+        "version": 1,
+        "deployment": job.deployment,
+        "name": job.name,
+        "role": str(job.role),
+        "private_address": job.private_address,
+        "network_cidr": job.network_cidr,
+        "build_machine": job.build_machine,
+        "ssh_port": job.ssh_port,
+        "firewall": job.firewall,
+        "rules": [dict(rule) for rule in job.rules],
+        "peers": [
+            {"name": peer.name, "role": str(peer.role), "address": peer.address}
+            for peer in job.peers
+        ],
+        "hosts": list(job.hosts),
+        "shared_config": SHARED_CONFIG,
+        "shared_config_unit": SHARED_CONFIG_UNIT,
+        "services": ["cron.service", "ssh.service", *_SERVICES[job.role]],
+        "certificate": (
+            f"/etc/letsencrypt/live/{job.hosts[0]}/fullchain.pem"
+            if job.role is Role.WEBSERVER and job.hosts
+            else ""
+        ),
+    }

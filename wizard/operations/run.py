@@ -1,0 +1,102 @@
+"""Runs a deployment or takes one away, under its lock, with its events kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from wizard.answers import loader
+from wizard.answers.model import Answers
+from wizard.engine.context import Context
+from wizard.engine import graph
+from wizard.engine.deploy import steps as deploy_steps
+from wizard.engine.destroy import destroy as run_destroy
+from wizard.engine.graph import Step, StepResult
+from wizard.events import Event, EventKind, EventSink, tee
+from wizard.home.files import append_line
+from wizard.home.home import DeploymentHome
+from wizard.operations.session import Session, make_context
+from wizard.secrets import Secret, redact
+
+
+Show = Callable[[Sequence[Step]], AbstractContextManager[EventSink]]
+"""Opens a display for the steps of a run."""
+
+
+def deploy(
+    session: Session, answers: Answers, show: Show, stop: threading.Event
+) -> tuple[Context, list[StepResult]]:
+    """Make the answers true and return the run's context and how each step ended."""
+    deployment = session.home.deployment(answers.name)
+    with deployment.lock(f"deploy {answers.name}"):
+        loader.save(answers, deployment.answers_file)
+        context = make_context(session, deployment, answers)
+        steps = deploy_steps(context)
+        with show(steps) as sink:
+            results = _recorded(
+                "deploy", context, sink, lambda record: graph.run(steps, record, stop)
+            )
+        return context, results
+
+
+def destroy(
+    session: Session,
+    deployment: DeploymentHome,
+    answers: Answers,
+    show: Show,
+    stop: threading.Event,
+) -> list[StepResult]:
+    """Take everything of the deployment away, then its folder in the build home."""
+    with deployment.lock(f"destroy {deployment.name}"):
+        context = make_context(session, deployment, answers)
+        with show(()) as sink:
+            results = _recorded(
+                "destroy", context, sink, lambda record: run_destroy(context, record, stop)
+            )
+        deployment.delete()
+        return results
+
+
+def _recorded(
+    what: str,
+    context: Context,
+    sink: EventSink,
+    run: Callable[[EventSink], list[StepResult]],
+) -> list[StepResult]:
+    """Run with every event redacted, sent to `sink` and kept in events.jsonl."""
+    lock = threading.Lock()
+
+    def keep(event: Event) -> None:
+        with lock:
+            append_line(context.home.events_file, event.to_json())
+
+    both = tee(keep, sink)
+    redacted = _redacting(both, context.secrets.all)
+    both(Event(EventKind.RUN_STARTED, f"{what} {context.plan.deployment}"))
+    try:
+        results = run(redacted)
+    except BaseException as error:
+        redacted(Event(EventKind.RUN_FAILED, str(error)))
+        raise
+    both(
+        Event(
+            EventKind.RUN_DONE,
+            context.state.url if what == "deploy" else "nothing is left",
+            data={"steps": {r.step.id: round(r.seconds, 2) for r in results}},
+        )
+    )
+    return results
+
+
+def _redacting(sink: EventSink, known: Callable[[], list[Secret]]) -> EventSink:
+    """Events come from our own code, which puts no secret in them; this holds when it errs."""
+
+    def send(event: Event) -> None:
+        if event.kind in (EventKind.STEP_FAILED, EventKind.RUN_FAILED, EventKind.LOG):
+            clean = redact(event.message, known())
+            if clean != event.message:
+                event = Event(**{**vars(event), "message": clean})
+        sink(event)
+
+    return send
