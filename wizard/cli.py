@@ -311,7 +311,7 @@ def _ssh(arguments: argparse.Namespace) -> int:
 
 
 def _destroy(arguments: argparse.Namespace) -> int:
-    from wizard.console import JsonLines, PlainLines
+    from wizard.console import display
     from wizard.operations import run, session
 
     home = _home(arguments)
@@ -334,7 +334,7 @@ def _destroy(arguments: argparse.Namespace) -> int:
         opened,
         deployment,
         answers,
-        lambda steps: JsonLines() if arguments.json else PlainLines(steps),
+        lambda steps: display(steps, json=arguments.json),
         _stop_on_signals(),
     )
     if not arguments.json:

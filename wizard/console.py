@@ -11,9 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from wizard.events import Event, EventKind
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 ALL = "deployment"
 """The row of steps that belong to no machine."""
@@ -76,20 +79,31 @@ class Rows:
     """The state behind a live display; pure, so that it can be tested without a terminal."""
 
     def __init__(self, steps: Sequence[StepView]) -> None:
-        self.titles = {step.id: step.title for step in steps}
+        self.titles: dict[str, str] = {}
         self.of_step: dict[str, Row] = {}
-        rows: dict[str, Row] = {}
+        self._rows: dict[str, Row] = {}
         for step in steps:
-            row = rows.setdefault(step.machine or ALL, Row(step.machine or ALL))
-            row.weights[step.id] = max(step.expected, 0.1)
-            self.of_step[step.id] = row
-        self.rows = list(rows.values())
+            self._add(step.id, step.title, step.machine, step.expected)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Return a row a machine, in the order in which they were first met."""
+        return list(self._rows.values())
+
+    def _add(self, step: str, title: str, machine: str, expected: float) -> None:
+        row = self._rows.setdefault(machine or ALL, Row(machine or ALL))
+        row.weights[step] = max(expected, 0.1)
+        self.titles[step] = title
+        self.of_step[step] = row
 
     def apply(self, event: Event) -> None:
         """Take one event into account."""
-        row = self.of_step.get(event.step)
-        if row is None:
+        if not event.step:
             return
+        if event.step not in self.of_step:
+            # what there is to destroy is only known once the provider was asked
+            self._add(event.step, event.message or event.step, event.machine, 1.0)
+        row = self.of_step[event.step]
         title = self.titles[event.step]
         if event.kind is EventKind.STEP_STARTED:
             row.fractions.setdefault(event.step, 0.0)
@@ -199,10 +213,8 @@ class Live:
             console=console,
             expand=True,
         )
-        self._tasks = {
-            row.name: self._progress.add_task("waiting", total=1.0, name=row.name)
-            for row in self._rows.rows
-        }
+        self._tasks: dict[str, TaskID] = {}
+        self._draw()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -216,10 +228,15 @@ class Live:
             self._rows.apply(event)
             if event.kind is EventKind.LOG and event.message:
                 self._progress.console.print(event.message, markup=False, highlight=False)
-            for row in self._rows.rows:
-                self._progress.update(
-                    self._tasks[row.name], completed=row.fraction, description=row.doing
-                )
+            self._draw()
+
+    def _draw(self) -> None:
+        for row in self._rows.rows:
+            if row.name not in self._tasks:
+                self._tasks[row.name] = self._progress.add_task("", total=1.0, name=row.name)
+            self._progress.update(
+                self._tasks[row.name], completed=row.fraction, description=row.doing
+            )
 
 
 def display(steps: Sequence[StepView], *, json: bool) -> Display:

@@ -33,7 +33,14 @@ def present(marker: str) -> dict[str, set[str]]:
         found["cgroups"] |= {str(path) for path in top.glob("**/") if "build-usb" in path.name}
     for table in ("/proc/net/tcp", "/proc/net/udp"):
         for line in Path(table).read_text().splitlines()[1:]:
-            local = line.split()[1]
-            if local[4:8] == "4D7F":  # 127.77.x.y, least significant byte first
+            local, _, state = line.split()[1:4]
+            # 127.77.x.y, least significant byte first; 0A is TCP's LISTEN, 07 UDP's unconnected
+            if local[4:8] == "4D7F" and state in ("0A", "07"):
                 found["listeners"].add(local)
     return found
+
+
+def new_since(before: dict[str, set[str]], marker: str) -> dict[str, set[str]]:
+    """Return what is present now and was not before, by kind; empty when nothing was left."""
+    after = present(marker)
+    return {kind: after[kind] - before[kind] for kind in after if after[kind] - before[kind]}

@@ -50,7 +50,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         assert "My first site" in visitor.get("/").text
     assert rehearsal.run("status").returncode == 0
     rehearsal.run("destroy", "--yes")
-    assert leftovers.present(str(rehearsal.home)) == before
+    assert leftovers.new_since(before, str(rehearsal.home)) == {}
 
 
 def test_destroy_killed_at_random_moments(tmp_path: Path) -> None:
@@ -76,4 +76,4 @@ def test_destroy_killed_at_random_moments(tmp_path: Path) -> None:
             run.communicate()
     if (rehearsal.home / "deployments" / "demo" / "answers.yaml").exists():
         rehearsal.run("destroy", "--yes")
-    assert leftovers.present(str(rehearsal.home)) == before
+    assert leftovers.new_since(before, str(rehearsal.home)) == {}

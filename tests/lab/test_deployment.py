@@ -72,7 +72,7 @@ def site(rehearsal: Rehearsal, watched: Watcher) -> Iterator[Rehearsal]:
     watched.join()
     yield rehearsal
     rehearsal.run("destroy", "--yes")
-    assert leftovers.present(str(rehearsal.home)) == before
+    assert leftovers.new_since(before, str(rehearsal.home)) == {}
 
 
 @pytest.fixture(scope="module")
@@ -169,20 +169,20 @@ def matrix(site: Rehearsal, plan: Plan) -> tuple[dict[str, str], dict[str, str]]
     """Return what every connection did, and what the plan's list says it must do."""
     provider = site.provider()
     machines = site.state().machines.values()
-    sources: dict[str, tuple[Source, Role | None]] = {
-        "build-machine": (BUILD_MACHINE, None),
-        "visitor": (ANYONE, None),
-        **{m.name: (from_role(m.role), m.role) for m in machines},
+    sources: dict[str, tuple[str, Source]] = {
+        "build-machine": ("build-machine", BUILD_MACHINE),
+        "visitor": ("visitor", ANYONE),
+        **{m.name: (m.id, from_role(m.role)) for m in machines},
     }
     found: dict[str, str] = {}
     expected: dict[str, str] = {}
-    for name, (source, _) in sources.items():
+    for name, (asker, source) in sources.items():
         for target in machines:
             if target.name == name:
                 continue
             for port in PORTS:
                 key = f"{name} -> {target.name}:{port}"
-                answer = provider.probe(name, target.private_address, port, timeout=0.5)
+                answer = provider.probe(asker, target.private_address, port, timeout=0.5)
                 found[key] = "closed" if answer == "filtered" else "let in"
                 may = allows(plan.rules, source, target.role, port)
                 expected[key] = "let in" if may else "closed"
@@ -220,19 +220,22 @@ def test_the_native_firewall_alone_equals_the_plans_list(site: Rehearsal, plan: 
 # -- secrets -------------------------------------------------------------------------------------
 
 
+CANARY = "a word that the search must find"
+
+
 def needles(site: Rehearsal) -> dict[str, str]:
     """Return what must be found nowhere: every secret, of keys their longest line."""
     found: dict[str, str] = {}
     for name, secret in site.secrets().items():
         value = secret.reveal()
-        if value.startswith(("[", "{")):
-            parsed = json.loads(value)
-            parts = parsed.values() if isinstance(parsed, dict) else parsed
-            found |= {f"{name}.{i}": part for i, part in enumerate(parts)}
-        else:
-            lines = [line for line in value.splitlines() if not line.startswith("-----")]
-            # the first lines of an OpenSSH key are the same for all keys
-            found[name] = lines[-2] if len(lines) > 2 else max(lines, key=len)
+        if value.startswith("["):
+            found |= {f"{name}.{i}": part for i, part in enumerate(json.loads(value))}
+            continue
+        if value.startswith("{"):
+            value = json.loads(value)["key"]
+        lines = [line for line in value.splitlines() if line and not line.startswith("-----")]
+        # the first lines of an OpenSSH key are the same for all keys
+        found[name] = lines[-2] if len(lines) > 2 else lines[0]
     assert len(found) >= 8
     assert all(len(value) >= 16 for value in found.values())
     return found
@@ -282,13 +285,18 @@ def test_no_secret_in_the_bucket(site: Rehearsal) -> None:
 
 def test_no_secret_in_what_others_can_read_on_machines(site: Rehearsal) -> None:
     patterns = "\n".join(needles(site).values())
-    command = (
-        "find /etc /var /run /srv /home /root /tmp /opt /usr/local -xdev -type f -perm -o=r"
-        " -not -path '/var/lib/apt/*' -print0 | xargs -0 grep -lF -f /dev/fd/3 -- 3<&0 || true"
-    )
-    script = f"exec 3<<'PATTERNS'\n{patterns}\nPATTERNS\n" + command.replace(" 3<&0", "")
+    script = f"""
+umask 077; patterns=$(mktemp -p /dev/shm); trap 'rm -f "$patterns"' EXIT
+cat > "$patterns" <<'PATTERNS'
+{patterns}
+PATTERNS
+echo {CANARY} > /dev/shm/canary; chmod 644 /dev/shm/canary; echo {CANARY} >> "$patterns"
+find /etc /var /run /srv /home /root /tmp /opt /usr/local /dev/shm -type f -perm -o=r \
+  -not -path '/var/lib/apt/*' -print0 | xargs -0 grep -lF -f "$patterns" --
+rm /dev/shm/canary
+"""
     for machine in ("web1", "db1"):
-        assert site.on(machine, "bash -s", stdin=script).strip() == ""
+        assert site.on(machine, "bash -s", stdin=script).split() == ["/dev/shm/canary"]
 
 
 def test_first_boot_left_no_host_key_in_user_data(site: Rehearsal) -> None:

@@ -71,7 +71,17 @@ def loads(text: str | bytes, source: str) -> Answers:
     if not isinstance(document.data, dict):
         raise _error(document, [], source)
     _refuse_version(document, source)
-    data = migrate(document.data, VERSION, MIGRATIONS)
+    answers, found = examine(migrate(document.data, VERSION, MIGRATIONS))
+    if found or document.problems or answers is None:
+        raise _error(document, found, source)
+    return answers
+
+
+def examine(data: dict[str, Any]) -> tuple[Answers | None, list[Problem]]:
+    """Return plain data of the present version as answers, and everything wrong with it.
+
+    Answers are None when a value is wrong or missing; what can be compared is compared even then.
+    """
     found = _secrets(data, ())
     answers: Answers | None = None
     try:
@@ -86,9 +96,7 @@ def loads(text: str | bytes, source: str) -> Answers:
             for problem in inconsistencies(together)
             if not any(_touch(key, unknown) for key in (problem.path, *problem.depends))
         ]
-    if found or document.problems or answers is None:
-        raise _error(document, found, source)
-    return answers
+    return answers, found
 
 
 def dumps(answers: Answers) -> str:

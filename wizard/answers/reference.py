@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from wizard.answers import keys, support
 from wizard.answers.model import VERSION, Answers
+from wizard.answers.problems import shown
 
 _HEAD = f"""\
 # Answers
@@ -114,7 +115,7 @@ def _works(key: str) -> str:
     if any(key == name or key.startswith(f"{name}.") for name in not_yet):
         return "not yet"
     if key in support.WORKING:
-        return ", ".join(f"`{str(v).lower()}`" for v in support.WORKING[key])
+        return ", ".join(f"`{v if isinstance(v, str) else shown(v)}`" for v in support.WORKING[key])
     if key == "tls.authority":
         return "not yet: zerossl"
     return "yes"

@@ -84,7 +84,8 @@ def _values(answers: Answers) -> Iterator[Problem]:
         for part in path:
             value = getattr(value, str(part))
         if value not in working:
-            yield Problem(path, shown(value), ", ".join(str(v).lower() for v in working))
+            allowed = ", ".join(v if isinstance(v, str) else shown(v) for v in working)
+            yield Problem(path, shown(value), allowed)
 
 
 def _authority(answers: Answers) -> Iterator[Problem]:

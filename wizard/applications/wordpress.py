@@ -84,11 +84,11 @@ class WordPress:
                         group="www-data",
                     ),
                     Folder(f"{CONTENT}/mu-plugins"),
-                    File(
-                        f"{CONTENT}/mu-plugins/build-usb.php", render("wordpress/purge.php.j2")
-                    ),
+                    File(f"{CONTENT}/mu-plugins/build-usb.php", render("wordpress/purge.php.j2")),
                     File(program, render("wordpress/install.php.j2", core=CORE, host=job.hosts[0])),
-                    File(cron_program, render("wordpress/cron.php.j2", core=CORE, host=job.hosts[0])),
+                    File(
+                        cron_program, render("wordpress/cron.php.j2", core=CORE, host=job.hosts[0])
+                    ),
                     File(cron, render("cron/wordpress.j2")) if job.leader else Absent(cron),
                 ),
                 # what update-ca-certificates would do, without going through the whole store

@@ -39,6 +39,12 @@ _CURES = {
 }
 
 
+_UNSIGNED = (
+    "the answer is not signed by the key: the server refuses the zone, or it is another server",
+    "check dns.zone, that this server is the zone's primary, and that it knows the key",
+)
+
+
 class Exchange:
     """Talks TCP with one server, TSIG in both directions. `timeout` in seconds."""
 
@@ -60,12 +66,7 @@ class Exchange:
         if code != dns.rcode.NOERROR and code not in expected:
             raise self._refused(doing, code)
         if not answer.had_tsig:
-            raise ProviderError(
-                f"cannot {doing}: the answer is not signed",
-                where=self.where,
-                why="it may come from someone else than the server that has our key",
-                cure=f"make the server know the key {self._server.key_name}",
-            )
+            raise self._unanswered(doing, "UNSIGNED", *_UNSIGNED)
         return answer
 
     def transfer(self, zone: dns.name.Name) -> dns.zone.Zone:
@@ -114,26 +115,30 @@ class Exchange:
         try:
             yield
         except (dns.tsig.PeerBadKey, dns.message.UnknownTSIGKey) as error:
-            raise self._unsigned(
+            raise self._unanswered(
                 doing,
                 "BADKEY",
                 f"the server does not know the key {key}, or does not let it do this",
                 "correct its name, or allow it queries, updates and transfers of the zone",
             ) from error
         except (dns.tsig.PeerBadSignature, dns.tsig.BadSignature) as error:
-            raise self._unsigned(
+            raise self._unanswered(
                 doing,
                 "BADSIG",
                 f"the server has another value or algorithm for the key {key}",
                 "correct the key's value and algorithm",
             ) from error
         except (dns.tsig.PeerBadTime, dns.tsig.BadTime) as error:
-            raise self._unsigned(
+            raise self._unanswered(
                 doing,
                 "BADTIME",
                 "this computer's clock and the server's differ by more than five minutes",
                 "set the clock",
             ) from error
+        except dns.exception.FormError as error:
+            if "TSIG" not in str(error):
+                raise self._senseless(doing, error) from error
+            raise self._unanswered(doing, "UNSIGNED", *_UNSIGNED) from error
         except (OSError, EOFError, dns.exception.Timeout) as error:
             raise TransientError(
                 f"cannot {doing}: the DNS server does not answer",
@@ -142,14 +147,17 @@ class Exchange:
                 cure="check that it runs, and that TCP to this port is let through",
             ) from error
         except dns.exception.DNSException as error:
-            raise ProviderError(
-                f"cannot {doing}: the DNS server's answer makes no sense",
-                where=self.where,
-                why=str(error) or type(error).__name__,
-                cure="check that a name server listens there",
-            ) from error
+            raise self._senseless(doing, error) from error
 
-    def _unsigned(self, doing: str, code: str, why: str, cure: str) -> ProviderError:
+    def _senseless(self, doing: str, error: Exception) -> ProviderError:
+        return ProviderError(
+            f"cannot {doing}: the DNS server's answer makes no sense",
+            where=self.where,
+            why=str(error) or type(error).__name__,
+            cure="check that a name server listens there",
+        )
+
+    def _unanswered(self, doing: str, code: str, why: str, cure: str) -> ProviderError:
         return ProviderError(
             f"cannot {doing}", where=self.where, why=why, cure=f"{cure}, then run again", code=code
         )

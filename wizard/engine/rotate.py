@@ -21,7 +21,9 @@ def rotate_host_key(
     seconds for SSH. `connection` pins the first key. Safe to repeat after a kill at any point."""
     client, shown = ssh.connect_until(connection, (new_public, connection.host_key), deadline)
     with client:
-        keys = {} if shown == new_public else {"private": new_private.reveal(), "public": new_public}
+        keys = (
+            {} if shown == new_public else {"private": new_private.reveal(), "public": new_public}
+        )
         status, _, errors = ssh.run(
             client, ["python3", "-c", source("rotate")], json.dumps(keys), seconds=60
         )

@@ -156,7 +156,9 @@ def configure(job: MachineJob, emit: Callable[[Event], None]) -> Reporter:
         try:
             connect_all(state)
         except PyinfraError as error:
-            raise WorkerError("cannot connect with SSH", "connect", [reporter.connect_error]) from error
+            raise WorkerError(
+                "cannot connect with SSH", "connect", [reporter.connect_error]
+            ) from error
         target = next(iter(state.inventory))
         asked = json.dumps({"packages": packages(job)})
         found = target.get_fact(operations.Probe, query=asked)

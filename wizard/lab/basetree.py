@@ -45,6 +45,8 @@ _MASKED_UNITS = (
 )
 # apt and dpkg report each package three times: fetched, unpacked, set up
 _STEPS_PER_PACKAGE = 3
+# counted in a built tree; a larger number announced by apt takes its place
+_USUAL_PACKAGES = 361
 _NEEDED_SPACE = 2_500_000_000
 _SPACE_WORDS = ("No space left on device", "not have enough free space")
 _NETWORK_WORDS = (
@@ -181,13 +183,13 @@ def prepare_tree(root: Path) -> None:
 
 def _follow(lines: Iterable[str], last: deque[str], progress: Progress) -> None:
     """Report what apt and dpkg say as percent."""
-    total = done = 0
+    total, done = _USUAL_PACKAGES * _STEPS_PER_PACKAGE, 0
     seen: set[str] = set()
     stage = "asking the mirrors"
     progress(stage, 0, 100)
     for line in lines:
         last.append(line.rstrip())
-        # apt runs several times; the largest announcement is the tree
+        # apt runs several times, first for the essential packages only
         if match := re.search(r"(\d+) newly installed", line):
             total = max(total, int(match[1]) * _STEPS_PER_PACKAGE)
         if match := re.match(r"(Get:\d+|Unpacking|Setting up) +(\S+)", line):
@@ -197,9 +199,8 @@ def _follow(lines: Iterable[str], last: deque[str], progress: Progress) -> None:
             seen.add(key)
             verb = {"G": "fetching", "U": "unpacking", "S": "setting up"}[match[1][0]]
             stage = f"base tree: {verb} packages"
-            if total:
-                done = min(done + 1, total)
-                progress(stage, round(99 * done / total, 1), 100)
+            done = min(done + 1, total)
+            progress(stage, round(99 * done / total, 1), 100)
 
 
 def _proxy() -> list[str]:

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import ssl
 import sys
 import time
@@ -233,9 +234,7 @@ template:
 
     async def _answers(self, service: Service) -> bool:
         if service.port is None:
-            return (
-                Path("/sys/class/net/tap0").exists() or "tap0" in Path("/proc/net/dev").read_text()
-            )
+            return any(name == "tap0" for _, name in socket.if_nameindex())
         try:
             _, writer = await asyncio.open_connection(addresses.SERVICES, service.port)
         except OSError:

@@ -80,8 +80,6 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
         "shared_config_unit": SHARED_CONFIG_UNIT,
         "services": ["cron.service", "ssh.service", *_SERVICES[job.role]],
         "certificate": (
-            f"/etc/letsencrypt/live/{job.hosts[0]}/fullchain.pem"
-            if job.role is Role.WEBSERVER and job.hosts
-            else ""
+            "/etc/build-usb/tls/current/fullchain.pem" if job.role is Role.WEBSERVER else ""
         ),
     }

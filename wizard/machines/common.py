@@ -149,7 +149,10 @@ def _agent(job: MachineJob) -> Part:
             Folder(LIBRARY),
             File(AGENT_PATH, build(), mode=0o755, handlers=apply),
             File(CONFIG_PATH, text, mode=0o600, handlers=apply),
-            File("/etc/cron.d/build-usb-agent", render("cron/agent.j2", agent=AGENT_PATH, command="run")),
+            File(
+                "/etc/cron.d/build-usb-agent",
+                render("cron/agent.j2", agent=AGENT_PATH, command="run"),
+            ),
         ),
         handlers=(Handler(apply[0], f"{AGENT_PATH} firewall"),),
     )

@@ -15,7 +15,6 @@ _MIB_A_CONNECTION = 8
 def parts(job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
     """Return MariaDB's parts."""
     restart = ("restart-mariadb",)
-    secret = {"mode": 0o640, "group": "mysql", "handlers": restart}
     database = job.database
     addresses = sorted(peer.address for peer in job.peers if peer.role is Role.WEBSERVER)
     setup = render(
@@ -31,7 +30,13 @@ def parts(job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
             items=(
                 Folder(_FOLDER, mode=0o750, group="mysql"),
                 File(f"{_FOLDER}/certificate.pem", database.certificate, handlers=restart),
-                File(f"{_FOLDER}/key.pem", job.secrets["database_tls_key"], **secret),
+                File(
+                    f"{_FOLDER}/key.pem",
+                    job.secrets["database_tls_key"],
+                    mode=0o640,
+                    group="mysql",
+                    handlers=restart,
+                ),
                 File(
                     "/etc/mysql/mariadb.conf.d/90-build-usb.cnf",
                     settings(job),
@@ -44,9 +49,7 @@ def parts(job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
                 Step(
                     "accounts",
                     "mariadb --batch --abort-source-on-error",
-                    "mariadb -NB -e \"SELECT * FROM mysql.global_priv WHERE User = "
-                    f"'{database.user}'; SELECT * FROM mysql.db WHERE User = '{database.user}';"
-                    ' SHOW DATABASES"',
+                    render("mariadb/observe.sh.j2", user=database.user),
                     Secret(setup),
                 ),
             ),

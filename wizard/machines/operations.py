@@ -22,9 +22,7 @@ class Probe(FactBase[dict[str, Any]]):  # type: ignore[misc]
 
     def command(self, query: str) -> StringCommand:
         """Run the probe."""
-        return StringCommand(
-            "python3", "-c", QuoteString(source("probe")), QuoteString(query)
-        )
+        return StringCommand("python3", "-c", QuoteString(source("probe")), QuoteString(query))
 
     def process(self, output: list[str]) -> dict[str, Any]:
         """Parse the answer."""
@@ -33,9 +31,7 @@ class Probe(FactBase[dict[str, Any]]):  # type: ignore[misc]
 
 
 def _python(program: str, document: dict[str, Any]) -> StringCommand:
-    return StringCommand(
-        "python3", "-c", QuoteString(source(program)), _stdin=json.dumps(document)
-    )
+    return StringCommand("python3", "-c", QuoteString(source(program)), _stdin=json.dumps(document))
 
 
 @operation()  # type: ignore[untyped-decorator]
@@ -79,12 +75,13 @@ def run_handler(handler: Handler, due: bool) -> Iterator[StringCommand]:
 
 
 @operation()  # type: ignore[untyped-decorator]
-def set_services(
-    start: list[str], enable: list[str], mask: list[str]
-) -> Iterator[StringCommand]:
+def set_services(start: list[str], enable: list[str], mask: list[str]) -> Iterator[StringCommand]:
     """Mask, enable and start units."""
     if mask:
-        yield StringCommand(f"systemctl mask --now {' '.join(mask)}")
+        names = " ".join(mask)
+        yield StringCommand(
+            f"systemctl mask --now {names} && {{ systemctl reset-failed {names}; true; }}"
+        )
     if enable:
         yield StringCommand(f"systemctl enable {' '.join(enable)}")
     if start:

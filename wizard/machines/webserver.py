@@ -78,7 +78,11 @@ def _tls(job: MachineJob) -> Part:
         # Debian's timer would renew beside our cron entry
         masked=("certbot.timer",),
         steps=(
-            Step("placeholder", f"{_CERTIFICATE} placeholder", f"test -s {TLS}/current/key.pem && echo yes"),
+            Step(
+                "placeholder",
+                f"{_CERTIFICATE} placeholder",
+                f"test -s {TLS}/current/key.pem && echo yes",
+            ),
         ),
     )
 
@@ -139,7 +143,9 @@ def _nginx(job: MachineJob) -> Part:
             ),
             File(f"{snippets}-headers.conf", headers, handlers=reload),
             File(f"{snippets}-static.conf", render("nginx/static.conf.j2"), handlers=reload),
-            File(f"{snippets}-php.conf", render("nginx/php.conf.j2", socket=SOCKET), handlers=reload),
+            File(
+                f"{snippets}-php.conf", render("nginx/php.conf.j2", socket=SOCKET), handlers=reload
+            ),
             File(f"{snippets}-application.conf", app.nginx(job), handlers=reload),
             File("/etc/nginx/sites-enabled/build-usb", site, handlers=reload),
         ),

@@ -35,7 +35,7 @@ def deploy(
         steps = deploy_steps(context)
         with show(steps) as sink:
             results = _recorded(
-                "deploy", context, sink, lambda record: graph.run(steps, record, stop)
+                "deploy", context, steps, sink, lambda record: graph.run(steps, record, stop)
             )
         return context, results
 
@@ -52,7 +52,7 @@ def destroy(
         context = make_context(session, deployment, answers)
         with show(()) as sink:
             results = _recorded(
-                "destroy", context, sink, lambda record: run_destroy(context, record, stop)
+                "destroy", context, (), sink, lambda record: run_destroy(context, record, stop)
             )
         deployment.delete()
         return results
@@ -61,6 +61,7 @@ def destroy(
 def _recorded(
     what: str,
     context: Context,
+    steps: Sequence[Step],
     sink: EventSink,
     run: Callable[[EventSink], list[StepResult]],
 ) -> list[StepResult]:
@@ -73,7 +74,11 @@ def _recorded(
 
     both = tee(keep, sink)
     redacted = _redacting(both, context.secrets.all)
-    both(Event(EventKind.RUN_STARTED, f"{what} {context.plan.deployment}"))
+    # who follows events.jsonl from outside learns here what is to come
+    kept = ("id", "title", "machine", "expected", "needs")
+    ahead = [{key: getattr(step, key) for key in kept} for step in steps]
+    started = f"{what} {context.plan.deployment}"
+    both(Event(EventKind.RUN_STARTED, started, data={"steps": ahead}))
     try:
         results = run(redacted)
     except BaseException as error:

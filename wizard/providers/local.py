@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -212,12 +213,11 @@ class LocalProvider:
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the daemon, which is started if it does not run."""
+        if not _listens(self._dir):
+            ensure_running(self._dir)
         try:
-            try:
-                response = self._request(method, path, body)
-            except (httpx.ConnectError, FileNotFoundError):
-                ensure_running(self._dir)
-                response = self._request(method, path, body)
+            with _client(self._dir) as client:
+                response = client.request(method, path, json=body)
         except httpx.TransportError as error:
             raise TransientError(
                 "the lab's daemon does not answer",
@@ -231,10 +231,6 @@ class LocalProvider:
         if response.is_error:
             raise _error(answer)
         return answer
-
-    def _request(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
-        with _client(self._dir) as client:
-            return client.request(method, path, json=body)
 
 
 def check_programs() -> None:
@@ -329,21 +325,37 @@ def _build_base(target: Path, progress: Progress) -> None:
 
 
 @contextmanager
-def _client(lab_dir: Path) -> Iterator[httpx.Client]:
-    folder = os.open(lab_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def _folder(lab_dir: Path) -> Iterator[str]:
+    """A short name of the lab's folder: a socket's address holds 107 bytes, less than a path."""
+    descriptor = os.open(lab_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # a socket's address holds 107 bytes at most, less than many a path
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _client(lab_dir: Path) -> Iterator[httpx.Client]:
+    with _folder(lab_dir) as folder:
         # a context without authorities: none is needed, and loading them takes 50 ms
         plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        transport = httpx.HTTPTransport(uds=f"/proc/self/fd/{folder}/lab.sock", verify=plain)
+        transport = httpx.HTTPTransport(uds=f"{folder}/lab.sock", verify=plain)
         with httpx.Client(transport=transport, base_url="http://lab", timeout=_TIMEOUT) as client:
             yield client
-    finally:
-        os.close(folder)
+
+
+def _listens(lab_dir: Path) -> bool:
+    """Say whether a daemon has the lab's socket open (one that was killed leaves the file)."""
+    try:
+        with _folder(lab_dir) as folder, socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(f"{folder}/lab.sock")
+    except OSError:
+        return False
+    return True
 
 
 def _answers(lab_dir: Path) -> bool:
-    if not (lab_dir / "lab.sock").exists():
+    if not _listens(lab_dir):
         return False
     try:
         with _client(lab_dir) as client:

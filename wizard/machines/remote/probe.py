@@ -40,7 +40,7 @@ def state(path: str) -> list[object]:
         return ["absent", "", 0, "", ""]
     owner, group_ = user(found.st_uid), group(found.st_gid)
     if stat.S_ISLNK(found.st_mode):
-        return ["link", os.readlink(path), 0, owner, group_]
+        return ["link", str(Path(path).readlink()), 0, owner, group_]
     mode = stat.S_IMODE(found.st_mode)
     if stat.S_ISDIR(found.st_mode):
         return ["folder", "", mode, owner, group_]
@@ -91,7 +91,9 @@ def main() -> None:
         marker = STATE / "applied" / name
         steps[name] = [marker.read_text() if marker.exists() else "", observe(command)]
     pending = STATE / "pending"
-    php = sorted(Path("/etc/php").glob("*/fpm"), key=lambda p: [*map(int, p.parent.name.split("."))])
+    php = sorted(
+        Path("/etc/php").glob("*/fpm"), key=lambda p: [*map(int, p.parent.name.split("."))]
+    )
     answer = {
         "missing": packages(query.get("packages", [])),
         "container": bool(output("systemd-detect-virt", "--container").strip() not in ("", "none")),

@@ -13,7 +13,9 @@ APPLIED = Path("/var/lib/build-usb/applied")
 def main() -> None:
     """Run the command, observe what it made, keep digests of both; end with its status."""
     step = json.load(sys.stdin)
-    done = subprocess.run(["sh", "-c", step["command"]], input=step["input"], text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", step["command"]], input=step["input"], text=True, check=False
+    )
     if done.returncode != 0:
         sys.exit(done.returncode)
     seen = subprocess.run(

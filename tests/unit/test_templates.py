@@ -1,0 +1,172 @@
+"""What is written on machines: rendered, and checked for what must and must not be in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.machine_jobs import SECRETS, machine_job
+from wizard.machines import common, database, webserver
+from wizard.machines.desired import Facts, File, Part
+from wizard.machines.first_boot import user_data
+from wizard.machines.job import Phase, TlsSettings
+from wizard.machines.packages import COMMON, DATABASE, WEBSERVER
+from wizard.machines.roles import parts
+from wizard.machines.templates import php
+from wizard.paths import config_templates
+from wizard.rules import Role
+from wizard.secrets import Secret
+
+FACTS = Facts(container=True, php="8.4")
+
+
+def files(wanted: tuple[Part, ...]) -> dict[str, File]:
+    return {item.path: item for p in wanted for item in p.items if isinstance(item, File)}
+
+
+def everything() -> dict[str, File]:
+    found = files(parts(machine_job(), FACTS))
+    found |= files(parts(machine_job(role=Role.DATABASE, name="db1"), FACTS))
+    return found | files(parts(machine_job(phase=Phase.APPLICATION), FACTS))
+
+
+def test_files_with_secrets_are_not_for_everyone() -> None:
+    for file in everything().values():
+        if any(secret.encode() in file.data for secret in SECRETS):
+            assert file.mode & 0o007 == 0, file.path
+            assert isinstance(file.content, Secret), file.path
+
+
+def test_no_secret_is_in_a_command() -> None:
+    for job in (
+        machine_job(),
+        machine_job(role=Role.DATABASE),
+        machine_job(phase=Phase.APPLICATION),
+        machine_job(phase=Phase.CERTIFICATE),
+    ):
+        commands = [
+            text
+            for part in parts(job, FACTS)
+            for text in (
+                *(handler.command for handler in part.handlers),
+                *(step.command + step.observe for step in part.steps),
+            )
+        ]
+        assert not [c for c in commands if any(secret in c for secret in SECRETS)]
+
+
+def test_every_handler_that_a_file_names_exists() -> None:
+    for job in (
+        machine_job(),
+        machine_job(role=Role.DATABASE),
+        machine_job(phase=Phase.APPLICATION),
+    ):
+        for part in parts(job, FACTS):
+            named = {handler for item in part.items for handler in item.handlers}
+            assert named == {handler.name for handler in part.handlers}, part.name
+
+
+def test_user_data_is_cloud_config_with_one_host_key() -> None:
+    text = user_data("web1", 2222, Secret("PRIVATE\nKEY\n"), "ssh-ed25519 AAAA", "ssh-ed25519 BBBB")
+    assert text.reveal().startswith("#cloud-config\n")
+    values = yaml.safe_load(text.reveal())
+    assert values["ssh_keys"] == {
+        "ed25519_private": "PRIVATE\nKEY\n",
+        "ed25519_public": "ssh-ed25519 AAAA",
+    }
+    assert values["ssh_authorized_keys"] == ["ssh-ed25519 BBBB"]
+    assert values["disable_root"] is False
+    written = {entry["path"]: entry["content"] for entry in values["write_files"]}
+    sshd = written["/etc/ssh/sshd_config.d/10-build-usb.conf"].splitlines()
+    assert "Port 2222" in sshd
+    assert "PasswordAuthentication no" in sshd
+    assert "PermitRootLogin prohibit-password" in sshd
+    # the first connection must find what the first configuration writes
+    assert (
+        "\n".join(sshd) + "\n"
+        == files(common.parts(machine_job(ssh_port=2222), FACTS))[
+            "/etc/ssh/sshd_config.d/10-build-usb.conf"
+        ].data.decode()
+    )
+
+
+def test_machines_reboot_at_minutes_of_their_own_at_night() -> None:
+    times = {common.reboot_time(f"web{number}") for number in range(1, 11)}
+    assert len(times) >= 9
+    assert all(re.fullmatch(r"0[2-5]:[0-5]\d", time) for time in times)
+
+
+def test_the_database_listens_privately_and_only_over_tls() -> None:
+    job = machine_job(role=Role.DATABASE, private_address="10.77.0.12", memory=2048)
+    text = database.settings(job)
+    assert "bind-address = 10.77.0.12\n" in text
+    assert "port = 2035\n" in text
+    assert "require-secure-transport = ON\n" in text
+    assert "innodb-buffer-pool-size = 1024M\n" in text
+
+
+def test_accounts_are_for_webservers_only_without_grant_option() -> None:
+    job = machine_job(role=Role.DATABASE)
+    (part,) = database.parts(job, FACTS)
+    sql = part.steps[0].secret_input.reveal()
+    assert "'demo'@'10.77.0.11' IDENTIFIED BY 'database-password-0003' REQUIRE SSL" in sql
+    assert "10.77.0.12" not in sql
+    assert "GRANT OPTION" not in sql
+    assert "ALL PRIVILEGES" not in sql
+
+
+def test_hsts_only_with_an_authority_that_browsers_know() -> None:
+    headers = "/etc/nginx/snippets/build-usb-headers.conf"
+    rehearsal = files(webserver.parts(machine_job(), FACTS))[headers].data
+    public = machine_job(tls=TlsSettings("https://acme.test/dir", "a@b.test"))
+    assert b"Strict-Transport-Security" not in rehearsal
+    assert b"Strict-Transport-Security" in files(webserver.parts(public, FACTS))[headers].data
+
+
+def test_addresses_are_served_but_not_certified() -> None:
+    script = files(webserver.parts(machine_job(), FACTS))["/usr/local/sbin/build-usb-certificate"]
+    text = script.data.decode()
+    assert 'names="www.rehearsal.test rehearsal.test"' in text
+    assert "-d 127.77.0.11" not in text
+    only_names = dataclasses.replace(machine_job(), hosts=("a.test",))
+    for job, rejects in ((machine_job(), False), (only_names, True)):
+        site = files(webserver.parts(job, FACTS))["/etc/nginx/sites-enabled/build-usb"].data
+        assert (b"ssl_reject_handshake on" in site) is rejects
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_one_machine_alone_renews_and_runs_the_applications_cron(leader: bool) -> None:
+    job = machine_job(leader=leader)
+    cron = files(webserver.parts(job, FACTS))["/etc/cron.d/build-usb-certificate"].data.decode()
+    assert ("renew" in cron) is leader
+    assert ("fetch" in cron) is not leader
+    application = files(parts(machine_job(phase=Phase.APPLICATION, leader=leader), FACTS))
+    assert ("/etc/cron.d/build-usb-application" in application) is leader
+
+
+@pytest.mark.parametrize(("memory", "expected"), [(512, 3), (1024, 11), (4096, 59), (65536, 64)])
+def test_php_processes_fit_into_memory(memory: int, expected: int) -> None:
+    assert webserver.children(memory) == expected
+
+
+def test_php_text_cannot_leave_its_quotes() -> None:
+    assert php("it's \\ $x") == "'it\\'s \\\\ $x'"
+
+
+def test_shell_scripts_can_be_parsed() -> None:
+    script = files(webserver.parts(machine_job(), FACTS))["/usr/local/sbin/build-usb-certificate"]
+    subprocess.run(["sh", "-n"], input=script.data, check=True)
+
+
+def test_a_rehearsals_base_tree_holds_what_roles_install() -> None:
+    text = Path(config_templates() / "lab/packages.txt").read_text()
+    there = {line for line in text.splitlines() if line and not line.startswith("#")}
+    from wizard.applications import application
+
+    wanted = {*COMMON, *DATABASE, *WEBSERVER, *application("wordpress").packages}
+    assert wanted <= there, wanted - there
