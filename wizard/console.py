@@ -54,7 +54,8 @@ class Display(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
 
 
 @dataclass
@@ -138,6 +139,7 @@ class JsonLines:
         return None
 
     def __call__(self, event: Event) -> None:
+        """Write the event."""
         with self._lock:
             self._out.write(event.to_json() + "\n")
             self._out.flush()
@@ -162,6 +164,7 @@ class PlainLines:
         return None
 
     def __call__(self, event: Event) -> None:
+        """Write what is worth a line."""
         with self._lock:
             self._rows.apply(event)
             title = self._rows.titles.get(event.step, event.step)
@@ -193,8 +196,13 @@ class Live:
 
     def __init__(self, steps: Sequence[StepView]) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-        from rich.progress import TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
         from rich.table import Column
 
         self._rows = Rows(steps)
@@ -224,6 +232,7 @@ class Live:
         self._progress.stop()
 
     def __call__(self, event: Event) -> None:
+        """Redraw the bars."""
         with self._lock:
             self._rows.apply(event)
             if event.kind is EventKind.LOG and event.message:

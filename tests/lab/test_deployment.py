@@ -16,12 +16,12 @@ from tests.lab.deployments import NAME, REHEARSAL, Browser, Rehearsal
 from wizard.answers import loader
 from wizard.engine.open import lab_folder
 from wizard.errors import ExitCode
-from wizard.operations.session import make_plan
 from wizard.home.home import Home
+from wizard.operations.session import make_plan
 from wizard.plan.firewall import allows
 from wizard.plan.model import Plan
 from wizard.providers.base import ObjectStorage
-from wizard.rules import ANYONE, BUILD_MACHINE, Role, Source, from_role
+from wizard.rules import ANYONE, BUILD_MACHINE, Source, from_role
 from wizard.secrets import Secret
 from wizard.storage.s3 import S3Bucket
 
@@ -116,9 +116,7 @@ def test_a_wrong_password_does_not_log_in(site: Rehearsal) -> None:
 def test_deploying_again_changes_nothing(site: Rehearsal) -> None:
     before = site.state()
     events = site.deploy()
-    changes = {
-        event["step"]: event["message"] for event in events if event["kind"] == "step-done"
-    }
+    changes = {event["step"]: event["message"] for event in events if event["kind"] == "step-done"}
     configured = {step: text for step, text in changes.items() if "operations changed" in text}
     assert configured
     assert {step: text for step, text in configured.items() if not text.startswith("0 of")} == {}
@@ -261,8 +259,11 @@ def test_no_secret_in_arguments_or_environments(site: Rehearsal, watched: Watche
         if value in text
     ]
     assert found == []
-    assert not any("four unrelated words" in text for text in watched.seen
-                   if "-m\0wizard" not in text and "BUILD_USB_HOME=" not in text)
+    assert not any(
+        "four unrelated words" in text
+        for text in watched.seen
+        if "-m\0wizard" not in text and "BUILD_USB_HOME=" not in text
+    )
 
 
 def storage(site: Rehearsal) -> ObjectStorage:

@@ -102,9 +102,7 @@ def test_a_missing_passphrase_is_explained(tmp_path: Path) -> None:
 
 def test_a_wrong_passphrase_is_explained(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    made = build_usb(
-        "secret", "--home", home, BUILD_USB_PASSPHRASE="correct horse battery staple"
-    )
+    made = build_usb("secret", "--home", home, BUILD_USB_PASSPHRASE="correct horse battery staple")
     assert made.returncode == ExitCode.USAGE
     assert "no deployment" in made.stderr
 

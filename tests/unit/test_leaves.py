@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_secret_does_not_print() -> None:
     secret = Secret("hunter2hunter2")
-    assert "hunter2" not in f"{secret} {secret!r} {secret:>20} {[secret]} {({'a': secret})}"
+    assert "hunter2" not in f"{secret} {secret!r} {secret:>20} {[secret]} { ({'a': secret}) }"
     assert secret.reveal() == "hunter2hunter2"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
@@ -175,7 +176,8 @@ def addresses_of(name: str) -> list[str]:
 def _tsig_key(server: DnsServer) -> dns.tsig.Key:
     try:
         algorithm = _ALGORITHMS[server.algorithm.lower().rstrip(".")]
-        return dns.tsig.Key(server.key_name, server.key.reveal(), algorithm)
+        value = base64.b64decode(server.key.reveal(), validate=True)
+        return dns.tsig.Key(server.key_name, value, algorithm)
     except (KeyError, ValueError, dns.exception.DNSException):
         # without its cause: that could show the key
         raise ProviderError(

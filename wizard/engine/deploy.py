@@ -264,9 +264,7 @@ def _peers(context: Context, report: Reporter) -> str:
     return ", ".join(m.name for m in machines)
 
 
-def _configure(
-    context: Context, machine: PlannedMachine, phase: Phase, report: Reporter
-) -> str:
+def _configure(context: Context, machine: PlannedMachine, phase: Phase, report: Reporter) -> str:
     job = machine_job(context, machine, phase)
     context.journal.record("intent", report.step)
     result = configure(job, report.sink, report.step)
@@ -311,9 +309,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         name=machine.name,
         role=machine.role,
         phase=phase,
-        connection=Connection(
-            found.access_address, plan.ssh_port, login.private, found.host_key
-        ),
+        connection=Connection(found.access_address, plan.ssh_port, login.private, found.host_key),
         mode=plan.mode,
         timezone=plan.timezone,
         ssh_port=plan.ssh_port,
@@ -398,9 +394,7 @@ def _verify(context: Context, report: Reporter) -> str:
     first = webservers[0]
     canonical = context.plan.application.hosts[0]
     for machine in webservers:
-        wait_for_site(
-            canonical, machine.access_address, authority.root, SITE_DEADLINE, report.stop
-        )
+        wait_for_site(canonical, machine.access_address, authority.root, SITE_DEADLINE, report.stop)
     local = first.access_address != first.public_address
     url = f"https://{first.access_address if local else canonical}/"
     context.update(lambda state: _deployed(context, state, url, authority.root))

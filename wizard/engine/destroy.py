@@ -35,6 +35,7 @@ def destroy(context: Context, sink: EventSink, stop: threading.Event) -> list[gr
             cure=f"run `build-usb destroy {context.plan.deployment}` again, "
             "or delete these in the provider's console",
         )
+    context.provider.end_if_unused()
     return done
 
 

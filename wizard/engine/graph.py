@@ -176,6 +176,4 @@ def _run_step(step: Step, sink: EventSink, stop: threading.Event) -> StepResult:
 
 def _fail(reporter: Reporter, error: BaseException, started: float) -> None:
     message = error.what if isinstance(error, BuildUsbError) else f"{type(error).__name__}: {error}"
-    reporter.emit(
-        EventKind.STEP_FAILED, message, seconds=round(time.monotonic() - started, 2)
-    )
+    reporter.emit(EventKind.STEP_FAILED, message, seconds=round(time.monotonic() - started, 2))

@@ -84,9 +84,7 @@ def dns(answers: Answers, services: Services, secrets: SecretStore) -> DnsProvid
             algorithm=own.algorithm,
             key=credential(own.key, secrets, "dns.rfc2136.key"),
         )
-    return dns_registry.open_dns(
-        answers.dns.provider, answers.dns.zone, server, in_lab=own is None
-    )
+    return dns_registry.open_dns(answers.dns.provider, answers.dns.zone, server, in_lab=own is None)
 
 
 def storage(answers: Answers, services: Services) -> ObjectStorage:

@@ -8,7 +8,14 @@ from __future__ import annotations
 import json
 from zlib import crc32
 
-from wizard.machines.agent_zipapp import AGENT_PATH, CONFIG_PATH, build, machine_config
+from wizard.machines.agent_zipapp import (
+    AGENT_PATH,
+    CONFIG_PATH,
+    SHARED_CONFIG,
+    SHARED_CONFIG_UNIT,
+    build,
+    machine_config,
+)
 from wizard.machines.desired import Facts, File, Folder, Handler, Link, Part
 from wizard.machines.job import MachineJob
 from wizard.machines.templates import render
@@ -16,8 +23,6 @@ from wizard.secrets import Secret
 
 OURS = "/etc/build-usb"
 LIBRARY = "/usr/local/lib/build-usb"
-SHARED_CONFIG = "/srv/shared-config"
-SHARED_CONFIG_SERVICE = "build-usb-shared-config.service"
 ACME_ROOT = f"{SHARED_CONFIG}/acme"
 TLS = f"{OURS}/tls"
 PAGE_CACHE = "/var/cache/nginx-pages"
@@ -119,28 +124,24 @@ def _shared_config(job: MachineJob) -> Part:
         items=(
             Folder(OURS, mode=0o700),
             File(_PASSWORD_FILE, Secret(password), mode=0o600, handlers=mount),
-            File(f"/etc/systemd/system/{SHARED_CONFIG_SERVICE}", unit, handlers=mount),
+            File(f"/etc/systemd/system/{SHARED_CONFIG_UNIT}", unit, handlers=mount),
         ),
         handlers=(
             Handler(
                 mount[0],
                 f"mkdir -p {SHARED_CONFIG}; systemctl daemon-reload"
-                f" && systemctl restart {SHARED_CONFIG_SERVICE}",
+                f" && systemctl restart {SHARED_CONFIG_UNIT}",
             ),
         ),
-        services=(SHARED_CONFIG_SERVICE,),
+        services=(SHARED_CONFIG_UNIT,),
     )
 
 
 def _agent(job: MachineJob) -> Part:
-    config = {
-        **machine_config(job),
-        "shared_config_unit": SHARED_CONFIG_SERVICE,
-    }
     identity = job.secrets["age_identity"].reveal().strip() + "\n"
     recipients = "".join(f"{recipient}\n" for recipient in job.age_recipients)
     apply = ("apply-firewall",)
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    text = json.dumps(machine_config(job), indent=2, sort_keys=True) + "\n"
     return Part(
         "agent",
         items=(

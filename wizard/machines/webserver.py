@@ -7,7 +7,8 @@ import shlex
 from zlib import crc32
 
 from wizard.applications import application
-from wizard.machines.common import ACME_ROOT, OURS, PAGE_CACHE, SHARED_CONFIG, TLS
+from wizard.machines.agent_zipapp import SHARED_CONFIG
+from wizard.machines.common import ACME_ROOT, OURS, PAGE_CACHE, TLS
 from wizard.machines.desired import Absent, Facts, File, Folder, Handler, Part, Step
 from wizard.machines.job import MachineJob
 from wizard.machines.templates import render

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 
 from wizard.answers import loader
 from wizard.answers.model import Answers
-from wizard.engine.context import Context
 from wizard.engine import graph
+from wizard.engine.context import Context
 from wizard.engine.deploy import steps as deploy_steps
 from wizard.engine.destroy import destroy as run_destroy
 from wizard.engine.graph import Step, StepResult
@@ -18,7 +18,6 @@ from wizard.home.files import append_line
 from wizard.home.home import DeploymentHome
 from wizard.operations.session import Session, make_context
 from wizard.secrets import Secret, redact
-
 
 Show = Callable[[Sequence[Step]], AbstractContextManager[EventSink]]
 """Opens a display for the steps of a run."""

@@ -59,8 +59,9 @@ def status(session: Session, deployment: DeploymentHome) -> Status:
     """Return how the deployment is now."""
     state = read_state(deployment)
     login = keys.key_pair(session.secrets(deployment), "ssh_key").private
-    provider = engine_open.provider(state.provider or read_answers(deployment).provider.name,
-                                    session.home)
+    provider = engine_open.provider(
+        state.provider or read_answers(deployment).provider.name, session.home
+    )
     present = {machine.name: machine for machine in provider.machines(deployment.name)}
     with ThreadPoolExecutor() as pool:
         site = pool.submit(_site, state)

@@ -46,9 +46,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str) -> Plan:
         if wanted in known:
             sizes[role] = known[wanted]
         else:
-            problems.append(
-                f"machines.sizes.{role}: found {wanted!r}; allowed: {', '.join(known)}"
-            )
+            problems.append(f"machines.sizes.{role}: found {wanted!r}; allowed: {', '.join(known)}")
     if problems:
         raise AnswersError(
             f"the provider {answers.provider.name} does not have what the answers ask for",

@@ -31,7 +31,7 @@ class ResourceKind(StrEnum):
 
 @dataclass(frozen=True)
 class Size:
-    """A machine size: `memory` in MiB, `disk` in GiB, `monthly_price` in the provider's currency."""
+    """A size: `memory` in MiB, `disk` in GiB, `monthly_price` in the provider's currency."""
 
     name: str
     vcpus: int
@@ -182,3 +182,7 @@ class Provider(Protocol):
 
     def delete(self, resource: Resource) -> None:
         """Delete a resource and return when it is gone; what is gone already is no error."""
+
+    def end_if_unused(self) -> None:
+        """Let go of what runs only as long as something is rented (a rehearsal's lab); a cloud
+        has nothing of the kind."""

@@ -24,7 +24,8 @@ class Bucket(Protocol):
 
     def ensure(self, deployment: str) -> bool:
         """Create the bucket, private and tagged as the deployment's, if missing; True if made.
-        One of that name that carries another tag or none is refused with ProviderError."""
+        One of that name that carries another tag, or holds objects and no tag, is refused with
+        ProviderError; an empty one without a tag is one that a killed run made, and is taken."""
 
     def exists(self) -> bool:
         """Say whether the bucket exists (and is reachable with our credentials)."""

@@ -15,41 +15,35 @@ def picture(
 ) -> str:
     """Return the drawing, at most 60 columns wide."""
     visitors = f"visitors of {site}" if site else "visitors"
-    web = [f"web{number}" for number in range(1, min(webservers, 3) + 1)]
+    web = [f"web{number}" for number in range(1, webservers + 1)]
     if webservers > 3:
-        web[2:] = ["...", f"web{webservers}"]
-    rows = [_centred(visitors, _width(web)), _centred("│ https", _width(web), 5)]
-    rows += _boxes(web)
-    rows.append(_centred("│ TLS", _width(web), 3))
-    database = _boxes(["managed db" if managed_database else "db1"])
-    rows += [_centred(line, _width(web)) for line in database]
+        web = ["web1", "...", web[-1]]
+    tier, database = _boxes(web), _boxes(["managed db" if managed_database else "db1"])
+    width = max(len(visitors), len(tier[0]), len(database[0]))
+    rows = [visitors, "│ https", *tier, "│ TLS", *database]
+    rows = [_centred(row, width) for row in rows]
     if not production:
         return "\n".join(rows)
-    scalers = _boxes([f"scaler{number}" for number in range(1, min(autoscalers, 2) + 1)])
     side = [""] * len(rows)
-    side[2:5] = [f"  {line}" for line in scalers]
-    side[3] = side[3].replace("  │", "◀─│", 1)
-    side[5] = "   watch, add, replace"
-    width = max(len(row) for row in rows)
-    return "\n".join(
-        f"{row:<{width}} {more}".rstrip() for row, more in zip(rows, side, strict=True)
-    )
+    name = "scaler1" if autoscalers == 1 else f"{autoscalers} scalers"
+    for index, line in enumerate(_boxes([name]), start=2):
+        side[index] = ("◀─" if index == 3 else "  ") + line
+    side[5] = "  watch, add, replace"
+    return "\n".join(f"{row:<{width}}{more}".rstrip() for row, more in zip(rows, side, strict=True))
 
 
 def _boxes(names: Sequence[str]) -> list[str]:
     """Return boxes side by side: three lines."""
     widths = [max(len(name), 6) for name in names]
-    top = "  ".join("┌" + "─" * (width + 2) + "┐" for width in widths)
-    middle = "  ".join(f"│ {name:^{width}} │" for name, width in zip(names, widths, strict=True))
-    bottom = "  ".join("└" + "─" * (width + 2) + "┘" for width in widths)
-    return [top, middle, bottom]
+    pairs = list(zip(names, widths, strict=True))
+    return [
+        " ".join("┌" + "─" * (width + 2) + "┐" for width in widths),
+        " ".join(f"│ {name:^{width}} │" for name, width in pairs),
+        " ".join("└" + "─" * (width + 2) + "┘" for width in widths),
+    ]
 
 
-def _width(names: Sequence[str]) -> int:
-    return max(len(_boxes(names)[0]), 28)
-
-
-def _centred(text: str, width: int, shift: int = 0) -> str:
-    """Return text in the middle; `shift` columns of it are a remark to the right of it."""
-    left = (width - len(text) + shift) // 2
-    return " " * max(left, 0) + text
+def _centred(text: str, width: int) -> str:
+    """Return text in the middle; a remark after `│` does not count."""
+    counted = 1 if text.startswith("│ ") and not text.endswith("│") else len(text)
+    return " " * ((width - counted) // 2) + text

@@ -1,0 +1,224 @@
+"""What all screens share: head, body, note, help, buttons, keys; and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from wizard.errors import AnswersError, BuildUsbError
+from wizard.tui import flow
+from wizard.tui.desk import Desk
+from wizard.tui.widgets import Push, reveal
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a screen ends: on, back, to another step, or to where it began (`again`)."""
+
+    kind: Literal["next", "back", "go", "again"]
+    to: str = ""
+
+
+def explained(error: BuildUsbError) -> str:
+    """Return an error as a person should read it."""
+    lines = [f"{error.where}: {error.what}" if error.where else error.what]
+    if isinstance(error, AnswersError):
+        lines += error.problems
+    elif error.why:
+        lines.append(f"Why: {error.why}")
+    if error.cure:
+        lines.append(f"What to do: {error.cure}")
+    return "\n".join(lines)
+
+
+class StepScreen(Screen[Move]):
+    """A step of the flow."""
+
+    KEYS = "F1 Help  F2 Next  Esc Back  Tab/Arrows Move  Ctrl+Q Quit"
+    HELP = ""
+    BODY_FOCUS = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "toggle_help", "Help"),
+        Binding("f2", "next", "Next"),
+        Binding("escape", "back", "Back"),
+        Binding("down", "app.focus_next", show=False),
+        Binding("up", "app.focus_previous", show=False),
+    ]
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (64, "-wide")]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-low"), (18, "-high")]
+
+    def __init__(self, desk: Desk, step: flow.Step) -> None:
+        super().__init__()
+        self.desk = desk
+        self.step = step
+
+    # -- for subclasses --------------------------------------------------------------------------
+
+    def body(self) -> Iterator[Widget]:
+        """Yield what the screen shows."""
+        yield from ()
+
+    def buttons(self) -> Iterator[Push]:
+        """Yield the buttons, the main one last."""
+        yield Push("Back", id="back")
+        yield Push("Next", id="next", main=True)
+
+    def help_text(self) -> str:
+        """Return the help for what has the focus."""
+        return self.HELP
+
+    # -- layout ----------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Compose."""
+        yield Static(Content(self._head()), id="head")
+        if self.step.intro:
+            yield Static(Content(self.step.intro), id="intro")
+        with VerticalScroll(id="body", can_focus=self.BODY_FOCUS):
+            yield from self.body()
+        yield Static("", id="note", markup=False)
+        yield Static("", id="help", markup=False)
+        with Horizontal(id="buttons"):
+            yield from self.buttons()
+        yield Static(Content(self.KEYS), id="keys")
+
+    def _head(self) -> str:
+        steps = flow.applying(self.desk.draft)
+        ids = [step.id for step in steps]
+        title = f"Build USB - {self.step.title}"
+        if self.step.id in ids and self.step.asks:
+            asking = [step.id for step in steps if step.asks]
+            title += f" ({asking.index(self.step.id) + 1} of {len(asking)})"
+        return title
+
+    def say(self, text: str) -> None:
+        """Show a remark above the buttons; empty takes it away."""
+        note = self.query_one("#note", Static)
+        note.update(Content(text))
+        reveal(note, shown=bool(text))
+
+    def on_mount(self) -> None:
+        """Begin without a remark."""
+        reveal(self.query_one("#note"), shown=False)
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def action_toggle_help(self) -> None:
+        """Show or hide the help for what has the focus."""
+        panel = self.query_one("#help")
+        reveal(panel, shown=not panel.display)
+        self._refresh_help()
+
+    def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
+        """Help follows the focus."""
+        self._refresh_help()
+
+    def _refresh_help(self) -> None:
+        panel = self.query_one("#help", Static)
+        if panel.display:
+            panel.update(Content(self.help_text() or "No more is known about this."))
+
+    def action_next(self) -> None:
+        """Go on."""
+        self.dismiss(Move("next"))
+
+    def action_back(self) -> None:
+        """Go back; nothing is lost."""
+        self.dismiss(Move("back"))
+
+    @on(Push.Pressed, "#next")
+    def _next(self) -> None:
+        self.action_next()
+
+    @on(Push.Pressed, "#back")
+    def _back(self) -> None:
+        self.action_back()
+
+
+class Dialog(ModalScreen[str]):
+    """A question over the screen; ends with the id of the button, empty for Escape."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
+
+    def __init__(self, text: str, buttons: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._text = text
+        self._buttons = buttons
+
+    def middle(self) -> Iterator[Widget]:
+        """Yield what is between text and buttons."""
+        yield from ()
+
+    def compose(self) -> ComposeResult:
+        """Compose."""
+        with Vertical(classes="dialog"):
+            with VerticalScroll(can_focus=False) as text:
+                text.styles.height = "auto"
+                text.styles.max_height = 14
+                yield Static(Content(self._text), classes="text")
+            yield from self.middle()
+            with Horizontal(classes="buttons"):
+                for key, label in self._buttons:
+                    yield Push(label, id=key)
+
+    @on(Push.Pressed)
+    def pressed(self, event: Push.Pressed) -> None:
+        """End with the button."""
+        self.dismiss(event.push.id or "")
+
+    def action_leave(self) -> None:
+        """End without an answer."""
+        self.dismiss("")
+
+
+class Tell(Dialog):
+    """Something to read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, [("ok", "OK")])
+
+
+class Ask(Dialog):
+    """A question with buttons."""
+
+
+class TypeName(Ask):
+    """Asks for a name to be typed before what cannot be undone."""
+
+    def __init__(self, text: str, name: str, button: str) -> None:
+        super().__init__(text, [("cancel", "Cancel"), ("ok", button)])
+        self._name = name
+
+    def middle(self) -> Iterator[Widget]:
+        """Yield the input and its error."""
+        yield Input(id="typed", compact=True)
+        yield Static("", id="mistyped", classes="error", markup=False)
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self._agree()
+
+    def pressed(self, event: Push.Pressed) -> None:
+        """End only when the name is right."""
+        if event.push.id == "ok":
+            self._agree()
+        else:
+            self.dismiss("")
+
+    def _agree(self) -> None:
+        if self.query_one("#typed", Input).value.strip() == self._name:
+            self.dismiss("ok")
+            return
+        error = self.query_one("#mistyped", Static)
+        error.update(Content(f"Type {self._name} to go on, or Escape to leave."))
+        reveal(error, shown=True)
