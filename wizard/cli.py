@@ -13,18 +13,21 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wizard import __version__
 from wizard.errors import BuildUsbError, ExitCode, HomeError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from wizard.answers.model import Answers
+    from wizard.engine.graph import StepResult
+    from wizard.engine.state import State
     from wizard.home.home import Home
     from wizard.plan.model import Plan
 
 DESCRIPTION = """\
 Deploys websites to cloud machines from one answers file, and takes them away again.
+Without a command the wizard opens: it asks, shows the plan, and deploys.
 
 Answers hold every decision and no secret. Keys, state, logs and encrypted secrets live in one
 folder, the build home; nothing else on this computer is read or changed.
@@ -44,6 +47,8 @@ variable BUILD_USB_PASSPHRASE. Exit codes are listed in docs/exit-codes.md.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors meant for people end here."""
     arguments = _parser().parse_args(argv)
+    # `--home` may stand before the command and after it
+    arguments.home = getattr(arguments, "home", None) or arguments.home_first
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         return command(arguments)
@@ -79,7 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"build-usb {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.add_argument("--home", dest="home_first", metavar="DIR", help="the build home")
+    parser.add_argument(
+        "--plain", action="store_true", help="without a command: the wizard as line prompts"
+    )
+    parser.set_defaults(command=_wizard)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(
         name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = ""
@@ -179,6 +189,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _wizard(arguments: argparse.Namespace) -> int:
+    """Without a command: ask, show the plan, deploy."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "the wizard needs a terminal",
+            cure="name a command (build-usb --help), such as: build-usb deploy ANSWERS",
+        )
+    from wizard.home.home import Home
+
+    home = Home.locate(arguments.home)
+    if arguments.plain:
+        from wizard.tui.plain import Prompts
+
+        Prompts(home, print).run()
+    else:
+        from wizard.tui import app
+
+        app.run(home)
+    return ExitCode.OK
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -239,7 +270,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
         opened, answers, lambda steps: display(steps, json=arguments.json), _stop_on_signals()
     )
     if not arguments.json:
-        _say(_report(context.state, home, {r.step.title: r.seconds for r in results}))
+        _say(_report(context.state, home, results))
     return ExitCode.OK
 
 
@@ -256,10 +287,15 @@ def _confirm_price(plan: Plan, *, agreed: bool) -> None:
         raise InterruptedRunError("nothing was made", cure="run it again when you are sure")
 
 
-def _report(state: Any, home: Home, seconds: dict[str, float]) -> str:
+def _report(state: State, home: Home, results: Sequence[StepResult]) -> str:
+    seconds = {f"{r.step.machine} {r.step.title}".strip(): r.seconds for r in results}
     width = max(map(len, seconds))
     stages = "\n".join(f"  {title:<{width}}  {took:6.1f} s" for title, took in seconds.items())
-    option = f" --home {home.path}" if os.environ.get("BUILD_USB_HOME") or home else ""
+    option = (
+        ""
+        if home.path == home.locate(environ={**os.environ, "BUILD_USB_HOME": ""})
+        else (f" --home {home.path}")
+    )
     return f"""
 {stages}
 

@@ -65,8 +65,17 @@ class Row:
     name: str
     weights: dict[str, float] = field(default_factory=dict)
     fractions: dict[str, float] = field(default_factory=dict)
-    doing: str = "waiting"
-    failed: bool = False
+    running: dict[str, str] = field(default_factory=dict)
+    failure: str = ""
+
+    @property
+    def doing(self) -> str:
+        """Return what happens now, in words."""
+        if self.failure:
+            return f"FAILED {self.failure}"
+        if self.running:
+            return list(self.running.values())[-1]
+        return "done" if self.fraction > 0.999 else "waiting for the others"
 
     @property
     def fraction(self) -> float:
@@ -108,21 +117,20 @@ class Rows:
         title = self.titles[event.step]
         if event.kind is EventKind.STEP_STARTED:
             row.fractions.setdefault(event.step, 0.0)
-            row.doing = title
+            row.running[event.step] = title
         elif event.kind is EventKind.PROGRESS:
             if event.total:
                 # a step may not look finished before it says so
                 share = min((event.done or 0.0) / event.total, 0.99)
                 row.fractions[event.step] = max(share, row.fractions.get(event.step, 0.0))
-            row.doing = f"{title}: {event.message}" if event.message else title
+            row.running[event.step] = f"{title}: {event.message}" if event.message else title
         elif event.kind is EventKind.RETRY:
-            row.doing = f"{title}: {event.message}"
+            row.running[event.step] = f"{title}: {event.message}"
         elif event.kind is EventKind.STEP_DONE:
             row.fractions[event.step] = 1.0
-            row.doing = "done" if row.fraction > 0.999 else f"{title}: done"
+            row.running.pop(event.step, None)
         elif event.kind is EventKind.STEP_FAILED:
-            row.failed = True
-            row.doing = f"FAILED {title}: {event.message}"
+            row.failure = f"{title}: {event.message}"
 
 
 class JsonLines:

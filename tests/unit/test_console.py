@@ -51,7 +51,6 @@ def test_a_failure_is_said_in_words() -> None:
     rows = Rows(STEPS)
     rows.apply(Event(EventKind.STEP_FAILED, "no route", step="create:web1"))
     web1 = next(row for row in rows.rows if row.name == "web1")
-    assert web1.failed
     assert web1.doing == "FAILED create web1: no route"
 
 

@@ -60,7 +60,7 @@ def steps(context: Context) -> list[Step]:
         return [
             Step(
                 f"create:{name}",
-                f"create {name}",
+                "create",
                 lambda report: _create(context, machine, report),
                 needs=("network", "firewall"),
                 machine=name,
@@ -68,7 +68,7 @@ def steps(context: Context) -> list[Step]:
             ),
             Step(
                 f"contact:{name}",
-                f"first contact with {name}",
+                "first contact",
                 lambda report: _contact(context, machine, report),
                 needs=(f"create:{name}",),
                 machine=name,
@@ -76,7 +76,7 @@ def steps(context: Context) -> list[Step]:
             ),
             Step(
                 f"configure:{name}",
-                f"configure {name}",
+                "configure",
                 lambda report: _configure(context, machine, Phase.BASE, report),
                 needs=(f"contact:{name}", "peers"),
                 machine=name,
@@ -267,7 +267,7 @@ def _peers(context: Context, report: Reporter) -> str:
 def _configure(context: Context, machine: PlannedMachine, phase: Phase, report: Reporter) -> str:
     job = machine_job(context, machine, phase)
     context.journal.record("intent", report.step)
-    result = configure(job, report.sink, report.step)
+    result = configure(job, report.sink, report.step, report.stop)
     context.journal.record("done", report.step, changed=result.changed)
     return f"{result.changed} of {result.operations} operations changed something"
 

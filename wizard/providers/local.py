@@ -87,7 +87,10 @@ class LocalProvider:
         )
 
     def prepare(self, progress: Progress) -> None:
-        """Build the base tree if it is missing (minutes), then start the lab (a second)."""
+        """Build the base tree if it is missing (minutes), then start the lab (a second). A lab
+        that runs is used as it is, with the base tree it was started with."""
+        if _answers(self._dir):
+            return
         check_programs()
         _build_base(basetree.location(self._dir), progress)
         progress("starting the lab", 0, 1)

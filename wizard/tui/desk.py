@@ -48,6 +48,7 @@ class Desk:
         self.session: Session | None = None
         self.run: runs.Run | None = None
         self.deployment = ""
+        self.since = 0  # where in its events the run that was started here begins
         self._passphrase = Secret("")
         self._facts: dict[str, ProviderFacts | None] = {}
 
@@ -158,7 +159,7 @@ class Desk:
             self.draft.set(field.key, None)
         else:
             self.draft.texts.pop(field.key, None)
-            self.draft.set(field.key, value)
+            self.draft.set(field.key, None if field.is_default(value) else value)
         return found
 
     def examine(self) -> tuple[Answers | None, list[Problem]]:
@@ -250,6 +251,8 @@ class Desk:
         self._start("destroy", self.deployment, "--json", "--yes")
 
     def _start(self, *words: str | Path) -> None:
+        events = self.folder().events_file
+        self.since = events.stat().st_size if events.exists() else 0
         self.run = runs.start(words, self.home_path, self._passphrase)
 
     def status(self) -> Status:

@@ -76,6 +76,11 @@ class Field:
         """Return what it is called on screens."""
         return self.ask.label
 
+    def is_default(self, value: Any) -> bool:
+        """Say whether a value need not be written down."""
+        same = tuple(value) if isinstance(value, list) else value
+        return not self.required and same == self.default
+
     @property
     def begins_with(self) -> str:
         """Return what an empty answer means, for people."""

@@ -16,7 +16,18 @@ VARIABLE = "BUILD_USB_LOOK"
 FOLDER = Path(__file__).parent
 
 # the Linux console, and what people set on serial lines
-_POOR = ("linux", "ansi", "dumb", "vt52", "vt100", "vt102", "vt220", "vt320", "cons25", "screen.linux")
+_POOR = (
+    "linux",
+    "ansi",
+    "dumb",
+    "vt52",
+    "vt100",
+    "vt102",
+    "vt220",
+    "vt320",
+    "cons25",
+    "screen.linux",
+)
 
 THEME = Theme(
     name="build-usb",

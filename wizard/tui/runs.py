@@ -40,13 +40,17 @@ class StepInfo:
 
 @dataclass
 class Progress:
-    """A run as far as its events tell; `state` is `none`, `running`, `done` or `failed`."""
+    """A run as far as its events tell; `state` is `none`, `running`, `done` or `failed`.
+
+    `lines` are the last of its log, `counted` how many there were.
+    """
 
     state: str = "none"
     what: str = ""
     rows: Rows = field(default_factory=lambda: Rows(()))
     steps: tuple[StepInfo, ...] = ()
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
+    counted: int = 0
     error: str = ""
     result: str = ""
     started: datetime | None = None
@@ -68,6 +72,7 @@ class Progress:
         text = self._text(event)
         if text and self.started:
             passed = (at - self.started).total_seconds()
+            self.counted += 1
             self.lines.append(f"{passed:6.1f} s  {event.machine or '-':<7} {text}")
 
     def _text(self, event: Event) -> str:
@@ -128,11 +133,11 @@ class Follower:
     Once open it stays open: a destroyed deployment's last events are read from the removed file.
     """
 
-    def __init__(self, path: Path, *, only_new: bool = False) -> None:
+    def __init__(self, path: Path, since: int = 0) -> None:
         self._path = path
         self._file: IO[bytes] | None = None
         self._rest = b""
-        self._skip = path.stat().st_size if only_new and path.exists() else 0
+        self._since = since
 
     def read(self) -> list[Event]:
         """Return the events that came since the last call."""
@@ -141,7 +146,7 @@ class Follower:
                 self._file = self._path.open("rb")
             except FileNotFoundError:
                 return []
-            self._file.seek(self._skip)
+            self._file.seek(self._since)
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         return [event for line in lines if (event := _event(line))]
 

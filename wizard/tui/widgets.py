@@ -86,15 +86,11 @@ class Choice(Menu):
             """Return the list, for `@on`."""
             return self.choice
 
-    def __init__(
-        self, options: Sequence[tuple[Any, str]], value: Any = None, **more: Any
-    ) -> None:
+    def __init__(self, options: Sequence[tuple[Any, str]], value: Any = None, **more: Any) -> None:
         self.values = [option for option, _ in options]
         self._labels = [label for _, label in options]
         self._value = value
-        super().__init__(
-            [(str(n), self._prompt(n)) for n in range(len(self.values))], **more
-        )
+        super().__init__([(str(n), self._prompt(n)) for n in range(len(self.values))], **more)
 
     @property
     def value(self) -> Any:

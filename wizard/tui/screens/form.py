@@ -106,8 +106,12 @@ class FormScreen(StepScreen):
         field = row.field
         lines = [field.meaning, f"Allowed: {field.allowed}", f"In the answers file: {field.key}"]
         if field.begins_with and field.kind is not Kind.CHOICE:
-            lines.insert(2, f"It {field.begins_with}." if field.default in (None, ()) else
-                         f"If left {field.begins_with}.")
+            lines.insert(
+                2,
+                f"It {field.begins_with}."
+                if field.default in (None, ())
+                else f"If left {field.begins_with}.",
+            )
         lines += [f"Not yet: {o.label} ({o.not_yet})" for o in field.options if o.not_yet][:3]
         return "\n".join(line for line in lines if line)
 
@@ -133,7 +137,7 @@ class FormScreen(StepScreen):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         row = next((row for row in self.rows.values() if row.widget is event.input), None)
-        if row is None:
+        if row is None or not row.display:
             return
         problems = row.take()
         if row.failed:
