@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -354,3 +355,143 @@ def test_the_published_port_is_only_on_loopback(site: Rehearsal) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         assert address.startswith("127.")
+
+
+# -- what machines believe -----------------------------------------------------------------------
+
+AGENT = "/usr/local/lib/build-usb/agent.pyz"
+
+
+def ufw(site: Rehearsal, machine: str) -> set[str]:
+    """Return ufw's rules of ours on a machine."""
+    lines = site.on(machine, "ufw show added").splitlines()
+    return {line for line in lines if "build-usb" in line}
+
+
+def test_ufw_follows_machines_that_come_and_go(site: Rehearsal) -> None:
+    bucket = S3Bucket(site.state().bucket, storage(site))
+    good = bucket.get("peers.json")
+    assert good is not None
+    before = ufw(site, "db1")
+    web = site.state().machines["web1"].private_address
+    assert any(web in rule for rule in before)
+    document = json.loads(good.data)
+    newcomer = {"name": "web2", "role": "webserver", "address": "10.77.0.99"}
+    document["peers"] = [p for p in document["peers"] if p["name"] != "web1"] + [newcomer]
+    bucket.put("peers.json", json.dumps(document).encode())
+    try:
+        site.on("db1", f"{AGENT} run --wait 30")
+        after = ufw(site, "db1")
+        assert not any(web in rule for rule in after)
+        assert sum("10.77.0.99" in rule for rule in after) == 2  # SSH and the database
+    finally:
+        bucket.put("peers.json", good.data)
+        site.on("db1", f"{AGENT} run --wait 30")
+    assert ufw(site, "db1") == before
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"not json",
+        b'{"version": 1, "peers": [{"name": "web1", "role": "webserver", "address": "8.8.8.8"}]}',
+        b'{"version": 1, "peers": [{"name": "x; reboot", "role": "webserver",'
+        b' "address": "10.77.0.98"}]}',
+        b'{"version": 1, "peers": [{"name": "web9", "role": "root", "address": "10.77.0.98"}]}',
+        b'{"version": 1, "peers": "' + b"x" * 2_000_000 + b'"}',
+    ],
+    ids=["garbage", "outside the network", "a name that is a command", "unknown role", "huge"],
+)
+def test_writing_to_the_bucket_gains_nothing(site: Rehearsal, forged: bytes) -> None:
+    bucket = S3Bucket(site.state().bucket, storage(site))
+    good = bucket.get("peers.json")
+    assert good is not None
+    before = ufw(site, "db1")
+    bucket.put("peers.json", forged)
+    try:
+        site.on("db1", f"{AGENT} run --wait 30 || true")
+        assert ufw(site, "db1") == before
+        shown = site.run("status", check=False)
+        assert shown.returncode == ExitCode.UNHEALTHY  # and somebody is told
+        assert "peers" in shown.stdout
+    finally:
+        bucket.put("peers.json", good.data)
+        site.on("db1", f"{AGENT} run --wait 30")
+    assert site.run("status", check=False).returncode == ExitCode.OK
+
+
+def test_php_among_uploads_is_not_run(site: Rehearsal) -> None:
+    folder = "/var/lib/wordpress/wp-content/uploads"
+    script = f"mkdir -p {folder} && cd {folder} && echo '<?php echo 6*7; ?>' > evil.php"
+    site.on("web1", f"{script} && echo harmless > fine.txt && chown -R www-data: .")
+    try:
+        with Browser(site.state()) as visitor:
+            for path in ("evil.php", "evil.php/x", "EVIL.PHP"):
+                answer = visitor.get(f"/wp-content/uploads/{path}")
+                assert answer.status_code in (403, 404)
+                assert "42" not in answer.text
+            # the folder itself is served, so the refusal is about PHP
+            assert visitor.get("/wp-content/uploads/fine.txt").text == "harmless\n"
+            for path in ("/wp-config.php", "/.git/config", "/wp-content/debug.log"):
+                assert visitor.client.get(path).status_code in (301, 302, 403, 404)
+    finally:
+        site.on("web1", f"rm {folder}/evil.php {folder}/fine.txt")
+
+
+def test_anonymous_pages_do_not_reach_php(site: Rehearsal) -> None:
+    with Browser(site.state()) as visitor:
+        visitor.get("/")
+        assert visitor.get("/").headers["x-page-cache"] == "HIT"
+    state = site.state()
+    with Browser(state) as editor:
+        editor.log_in(state.admin_user, site.secrets()["admin_password"])
+        assert editor.get("/").headers["x-page-cache"] == "BYPASS"
+
+
+def test_forced_renewal_drops_no_request(site: Rehearsal) -> None:
+    state = site.state()
+    over = threading.Event()
+    statuses: list[int | str] = []
+
+    def visit() -> None:
+        while not over.is_set():
+            with Browser(state) as visitor:  # a new connection each time: nginx must accept it
+                try:
+                    statuses.append(visitor.get("/").status_code)
+                except OSError as error:
+                    statuses.append(repr(error))
+
+    def serial() -> str:
+        with socket.create_connection((web.access_address, 443)) as raw:
+            trust = ssl.create_default_context(cadata=state.authority_root)
+            with trust.wrap_socket(raw, server_hostname=state.hosts[0]) as secure:
+                certificate = secure.getpeercert()
+                assert certificate
+                return str(certificate["serialNumber"])
+
+    web = state.machines["web1"]
+    before = serial()
+    visitors = [threading.Thread(target=visit) for _ in range(3)]
+    for visitor in visitors:
+        visitor.start()
+    try:
+        site.on("web1", "/usr/local/sbin/build-usb-certificate renew --force")
+    finally:
+        over.set()
+        for visitor in visitors:
+            visitor.join()
+    assert serial() != before
+    assert len(statuses) > 20
+    assert set(statuses) == {200}
+
+
+def test_a_rebooted_machine_comes_back_by_itself(site: Rehearsal) -> None:
+    for machine in ("web1", "db1"):
+        boot = site.on(machine, "cat /proc/sys/kernel/random/boot_id; systemctl reboot").strip()
+        assert boot
+    deadline = time.monotonic() + 120
+    while (shown := site.run("status", check=False)).returncode != 0:
+        assert time.monotonic() < deadline, shown.stdout
+    with Browser(site.state()) as visitor:
+        assert visitor.get("/").status_code == 200
+    assert "fuse.s3fs" in site.on("web1", "findmnt -no FSTYPE /srv/shared-config")

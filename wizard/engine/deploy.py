@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from wizard.dns.base import RecordSet
-from wizard.engine import open
+from wizard.engine import open, ssh
 from wizard.engine.configure import configure
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -20,8 +20,9 @@ from wizard.engine.rotate import rotate_host_key
 from wizard.engine.ssh import wait_for_ssh
 from wizard.engine.state import MachineState, State
 from wizard.engine.verify import wait_for_site
-from wizard.errors import MachineError
+from wizard.errors import MachineError, TransientError
 from wizard.home import bundle, keys
+from wizard.machines.agent_zipapp import AGENT_PATH
 from wizard.machines.certificates import self_signed
 from wizard.machines.first_boot import user_data
 from wizard.machines.job import (
@@ -45,6 +46,7 @@ BUNDLE_KEY = "state/bundle.age"
 PEERS_KEY = "peers.json"
 SSH_DEADLINE = 300.0
 """Seconds a new machine may take until its SSH answers; clouds need 20 to 90."""
+CHECK_DEADLINE = 60.0
 DNS_DEADLINE = 120.0
 SITE_DEADLINE = 60.0
 
@@ -80,7 +82,18 @@ def steps(context: Context) -> list[Step]:
                 lambda report: _configure(context, machine, Phase.BASE, report),
                 needs=(f"contact:{name}", "peers"),
                 machine=name,
-                expected=25,
+                expected=14,
+            ),
+            Step(
+                f"check:{name}",
+                "check",
+                lambda report: _check(context, machine, report),
+                needs=(
+                    f"configure:{name}",
+                    *(("certificate", "application") if name == leader else ()),
+                ),
+                machine=name,
+                deadline=CHECK_DEADLINE,
             ),
         ]
 
@@ -127,7 +140,7 @@ def steps(context: Context) -> list[Step]:
             "verify",
             "ask the site as a visitor would",
             lambda report: _verify(context, report),
-            needs=("certificate", "application"),
+            needs=tuple(f"check:{m.name}" for m in machines),
             expected=1,
         ),
         Step(
@@ -384,6 +397,34 @@ def _dns(context: Context, report: Reporter) -> str:
         report.progress(f"asking the servers for {planned.name}", 0, 1)
         context.dns.wait_until_served(record, DNS_DEADLINE)
     return f"{len(context.plan.records)} served, {changed} changed"
+
+
+def _check(context: Context, machine: PlannedMachine, report: Reporter) -> str:
+    """Let the machine's agent do now what cron makes it do each minute, and say what is wrong."""
+    found = context.state.machines[machine.name]
+    login = keys.key_pair(context.secrets, "ssh_key").private
+    connection = Connection(found.access_address, context.plan.ssh_port, login, found.host_key)
+    with ssh.connect(connection) as client:
+        # its own exit status and output say less than the status asked for next
+        ssh.run(client, (AGENT_PATH, "run", "--wait", "60"), seconds=CHECK_DEADLINE)
+        _, output, errors = ssh.run(client, (AGENT_PATH, "status"))
+    try:
+        problems = [str(problem) for problem in json.loads(output)["problems"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MachineError(
+            "its agent does not answer as it should",
+            where=machine.name,
+            why=errors[-2000:] or output[-2000:],
+            cure=f"look at it: build-usb ssh {machine.name} {AGENT_PATH} status",
+        ) from error
+    if problems:
+        raise TransientError(
+            "not everything is well yet",
+            where=machine.name,
+            why="\n".join(problems),
+            cure=f"look at it: build-usb ssh {machine.name}",
+        )
+    return "well"
 
 
 def _verify(context: Context, report: Reporter) -> str:
