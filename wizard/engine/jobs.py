@@ -1,0 +1,122 @@
+"""What the worker is told about a machine: the job for one phase, from plan, state and secrets."""
+
+from __future__ import annotations
+
+import json
+import secrets as random
+
+from wizard.engine import open
+from wizard.engine.context import Context
+from wizard.home import keys
+from wizard.machines.certificates import self_signed
+from wizard.machines.job import (
+    ApplicationSettings,
+    BucketSettings,
+    Connection,
+    DatabaseSettings,
+    MachineJob,
+    Peer,
+    Phase,
+    TlsSettings,
+)
+from wizard.plan.model import PlannedMachine
+from wizard.plan.render import rule_to_plain
+from wizard.rules import Role
+from wizard.secrets import Secret, generate
+
+
+def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> MachineJob:
+    """Return everything the worker needs to run `phase` on `machine`."""
+    plan, answers, secrets = context.plan, context.answers, context.secrets
+    assert context.network is not None
+    found = context.state.machines[machine.name]
+    storage = open.storage(answers, context.services)
+    authority = open.authority(answers, context.services)
+    database = next(m for m in context.state.machines.values() if m.role is Role.DATABASE)
+    login = keys.key_pair(secrets, "ssh_key")
+    identities = {
+        name: secrets.get_or_create(f"age_identity.{name}", keys.generate_age_identity)
+        for name in sorted(m.name for m in plan.machines)
+    }
+    given: dict[str, Secret] = {
+        "storage_secret_key": storage.secret_key,
+        "age_identity": identities[machine.name],
+    }
+    if machine.role in (Role.WEBSERVER, Role.DATABASE):
+        given["database_password"] = secrets.get_or_create("database_password", generate)
+    if machine.role is Role.WEBSERVER:
+        given["salts"] = secrets.get_or_create("salts", _salts)
+        given["admin_password"] = secrets.get_or_create("admin_password", generate)
+    # one certificate an address: a replaced database machine has another
+    identity = json.loads(
+        secrets.get_or_create(
+            f"database_tls.{database.private_address}",
+            lambda: _database_tls(database.private_address),
+        ).reveal()
+    )
+    if machine.role is Role.DATABASE:
+        given["database_tls_key"] = Secret(identity["key"])
+    name = plan.application.kind
+    return MachineJob(
+        deployment=plan.deployment,
+        name=machine.name,
+        role=machine.role,
+        phase=phase,
+        connection=Connection(found.access_address, plan.ssh_port, login.private, found.host_key),
+        mode=plan.mode,
+        timezone=plan.timezone,
+        ssh_port=plan.ssh_port,
+        private_address=found.private_address,
+        network_cidr=context.network.cidr,
+        build_machine=context.network.build_machine,
+        memory=machine.size.memory,
+        firewall=plan.machine_firewall,
+        rules=tuple(rule_to_plain(rule) for rule in plan.rules if rule.target is machine.role),
+        peers=tuple(
+            Peer(m.name, m.role, m.private_address)
+            for m in sorted(context.state.machines.values(), key=lambda m: m.name)
+            if m.name != machine.name
+        ),
+        hosts=_hosts(context),
+        bucket=BucketSettings(
+            name=plan.bucket.name,
+            endpoint=storage.machine_endpoint,
+            region=storage.region,
+            access_key=storage.access_key,
+        ),
+        database=DatabaseSettings(
+            engine=plan.database_engine,
+            address=database.private_address,
+            port=plan.database_port,
+            name=name,
+            user=name,
+            certificate=identity["certificate"],
+        ),
+        tls=TlsSettings(authority.directory, plan.tls_email, authority.ca_bundle),
+        application=ApplicationSettings(
+            kind=plan.application.kind,
+            title=plan.application.title,
+            admin_user=plan.application.admin_user,
+            admin_email=plan.application.admin_email,
+            locale=plan.application.locale,
+        ),
+        leader=machine.name == plan.of_role(Role.WEBSERVER)[0].name,
+        age_recipients=tuple(keys.age_recipient(i) for i in identities.values()),
+        secrets=given,
+    )
+
+
+def _database_tls(address: str) -> Secret:
+    certificate, key = self_signed("database", (address,))
+    return Secret(json.dumps({"certificate": certificate, "key": key.reveal()}))
+
+
+def _salts() -> Secret:
+    return Secret(json.dumps([random.token_urlsafe(48) for _ in range(8)]))
+
+
+def _hosts(context: Context) -> tuple[str, ...]:
+    """Return all names the site answers to: the plan's, then addresses only this computer uses."""
+    webservers = [m for m in context.state.machines.values() if m.role is Role.WEBSERVER]
+    local = [m.access_address for m in webservers if m.access_address != m.public_address]
+    return (*context.plan.application.hosts, *local)
