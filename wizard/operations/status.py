@@ -106,11 +106,30 @@ def to_text(result: Status) -> str:
     ]
     for machine in result.machines:
         lines.append(
-            f"  {machine.name:<6}{machine.role:<11}{machine.provider_state:<9}{machine.address}"
+            f"  {machine.name:<6}{machine.role:<11}{machine.provider_state:<9}"
+            f"{machine.address:<16}{_facts(machine.agent)}".rstrip()
         )
         lines += [f"        problem: {problem}" for problem in machine.problems]
     lines += [f"  problem: {problem}" for problem in result.problems]
     return "\n".join(lines) + "\n"
+
+
+def _facts(agent: dict[str, Any]) -> str:
+    """Return the machine's own figures in words; what it could not find out is left out."""
+    health = agent.get("health") or {}
+    words = []
+    if health.get("load"):
+        words.append(f"load {health['load'][0]:.2f}")
+    if health.get("memory_available") and health.get("memory_total"):
+        free = health["memory_available"] / health["memory_total"]
+        words.append(f"memory {free:.0%} free")
+    if health.get("disk_used") is not None:
+        words.append(f"disk {health['disk_used']}% used")
+    if health.get("certificate_days") is not None:
+        words.append(f"certificate {health['certificate_days']} days")
+    if health.get("reboot_required"):
+        words.append("wants a reboot")
+    return ", ".join(words)
 
 
 def _machine(machine: MachineState, port: int, login: Secret, present: str) -> MachineStatus:
