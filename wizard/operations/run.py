@@ -14,7 +14,7 @@ from wizard.engine.deploy import steps as deploy_steps
 from wizard.engine.destroy import destroy as run_destroy
 from wizard.engine.graph import Step, StepResult
 from wizard.events import Event, EventKind, EventSink, tee
-from wizard.home.files import append_line
+from wizard.home.files import append_line, write_atomic
 from wizard.home.home import DeploymentHome
 from wizard.operations.session import Session, make_context
 from wizard.secrets import Secret, redact
@@ -29,8 +29,9 @@ def deploy(
     """Make the answers true and return the run's context and how each step ended."""
     deployment = session.home.deployment(answers.name)
     with deployment.lock(f"deploy {answers.name}"):
-        loader.save(answers, deployment.answers_file)
+        write_atomic(deployment.answers_file, loader.dumps(answers).encode())
         context = make_context(session, deployment, answers)
+        context.provider.check()
         steps = deploy_steps(context)
         with show(steps) as sink:
             results = _recorded(
@@ -49,6 +50,7 @@ def destroy(
     """Take everything of the deployment away, then its folder in the build home."""
     with deployment.lock(f"destroy {deployment.name}"):
         context = make_context(session, deployment, answers)
+        context.provider.check()
         with show(()) as sink:
             results = _recorded(
                 "destroy", context, (), sink, lambda record: run_destroy(context, record, stop)

@@ -99,11 +99,15 @@ class WizardApp(App[None]):
             return step
         if move.kind == "go":
             return flow.step(move.to)
-        if move.kind == "back":
-            return flow.before(step.id, draft) if step in flow.STEPS else flow.STEPS[0]
-        if wanted is not step:
+        if move.kind == "next" and wanted is not step:
             return wanted
-        return flow.after(step.id, draft) if step in flow.STEPS else flow.STEPS[0]
+        if step not in flow.STEPS:
+            return flow.STEPS[0]
+        neighbour = flow.before if move.kind == "back" else flow.after
+        found = neighbour(step.id, draft)
+        if found.id == "home" and self.desk.session is not None:
+            found = neighbour(found.id, draft)  # it is open already
+        return found
 
     def _import_soon(self) -> None:
         self.run_worker(_import, thread=True, group="imports", exit_on_error=False)
@@ -125,6 +129,16 @@ class WizardApp(App[None]):
             )
             return
         self._leave()
+
+    def _fatal_error(self) -> None:
+        """Show a fault of the program without the values of variables: they may be secrets."""
+        from rich.segment import Segments
+        from rich.traceback import Traceback
+
+        self.bell()
+        rendered = self.console.render(Traceback(show_locals=False, width=None))
+        self._exit_renderables.append(Segments(rendered))
+        self._close_messages_no_wait()
 
     def _asked(self, answer: str | None) -> None:
         self._quitting = False

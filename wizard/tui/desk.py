@@ -48,6 +48,7 @@ class Desk:
         self.session: Session | None = None
         self.run: runs.Run | None = None
         self.deployment = ""
+        self.doing = "deploy"
         self.since = 0  # where in its events the run that was started here begins
         self._passphrase = Secret("")
         self._facts: dict[str, ProviderFacts | None] = {}
@@ -251,6 +252,7 @@ class Desk:
         self._start("destroy", self.deployment, "--json", "--yes")
 
     def _start(self, *words: str | Path) -> None:
+        self.doing = str(words[0])
         events = self.folder().events_file
         self.since = events.stat().st_size if events.exists() else 0
         self.run = runs.start(words, self.home_path, self._passphrase)

@@ -24,7 +24,7 @@ from wizard.providers.base import ProviderFacts
 from wizard.tui.flow import Ask
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
-_MODES = {"development": "one webserver, one database", "production": "scales with its load"}
+_MODES = {"development": "one machine each", "production": "scales"}
 _UNSET = {
     "machines.sizes": "the provider's default",
     "object_storage": "the provider's own",
@@ -211,7 +211,7 @@ def to_text(field: Field, value: Any) -> str:
     if isinstance(value, bool):
         return _word(value)
     if field.kind is Kind.SOURCE and isinstance(value, dict):
-        return ", ".join(f"{name}:{item}" for name, item in value.items())
+        return ", ".join(f"{name}:{item}" for name, item in value.items() if item)
     if isinstance(value, list | tuple):
         if field.records:
             return "; ".join(_record_text(field.records, item) for item in value)

@@ -101,7 +101,8 @@ class Prompts:
                     self._say("The build home is made now; choose its passphrase.")
                     first = Secret(self._ask_secret("Passphrase (12 or more characters): "))
                     if first != Secret(self._ask_secret("The same again: ")):
-                        raise PassphraseError("the two passphrases differ")
+                        self._say("The two passphrases differ.")
+                        continue
                 else:
                     first = Secret(self._ask_secret("Passphrase of the build home: "))
                 desk.unlock(first)

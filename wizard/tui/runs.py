@@ -245,12 +245,12 @@ def holder(folder: Path) -> Holder | None:
     try:
         values = json.loads((folder / "lock").read_bytes())
         found = Holder(int(values["pid"]), str(values["purpose"]))
-        # the lock's text outlives its holder, and numbers of processes are used again
-        arguments = Path(f"/proc/{found.pid}/cmdline").read_bytes().split(b"\0")
+        # the lock's text outlives its holder, and trying the lock would keep others off it
+        held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    verb = found.purpose.partition(" ")[0].encode()
-    return found if verb in arguments else None
+    # blocked ones have an arrow where the kind is
+    return found if any(["FLOCK", str(found.pid)] == [w[1], w[4]] for w in held) else None
 
 
 def stop(pid: int) -> None:

@@ -41,16 +41,17 @@ class Menu(OptionList):
     def watch_highlighted(self, highlighted: int | None) -> None:
         """Take the terminal's cursor along."""
         super().watch_highlighted(highlighted)
-        self._cursor_follows()
+        self.place_cursor()
 
     def on_focus(self) -> None:
         """Begin with the first entry."""
         if self.highlighted is None and self.option_count:
             self.highlighted = 0
-        self._cursor_follows()
+        self.place_cursor()
 
-    def _cursor_follows(self) -> None:
-        if self.has_focus and self.highlighted is not None:
+    def place_cursor(self) -> None:
+        """Put the terminal's cursor where the person is."""
+        if self.is_attached and self.screen.focused is self and self.highlighted is not None:
             row = min(self.highlighted - self.scroll_offset.y, max(self.size.height - 1, 0))
             self.app.cursor_position = self.content_region.offset + Offset(0, max(row, 0))
 
@@ -156,7 +157,12 @@ class Push(Static, can_focus=True):
 
     def on_focus(self) -> None:
         """Take the terminal's cursor along."""
-        self.app.cursor_position = self.region.offset + Offset(2, 0)
+        self.place_cursor()
+
+    def place_cursor(self) -> None:
+        """Put the terminal's cursor where the person is."""
+        if self.is_attached and self.screen.focused is self:
+            self.app.cursor_position = self.region.offset + Offset(2, 0)
 
     def on_click(self, event: events.Click) -> None:
         """Press by mouse."""

@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 from wizard.errors import AnswersError, BuildUsbError
 from wizard.tui import flow
 from wizard.tui.desk import Desk
-from wizard.tui.widgets import Push, reveal
+from wizard.tui.widgets import Menu, Push, bar, reveal
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ class StepScreen(Screen[Move]):
         super().__init__()
         self.desk = desk
         self.step = step
+        self._finished = False
+
+    def finish(self, move: Move) -> None:
+        """End with this move, once: a key pressed twice must not end two screens."""
+        if not self._finished and self.is_current:
+            self._finished = True
+            self.dismiss(move)
 
     # -- for subclasses --------------------------------------------------------------------------
 
@@ -81,7 +88,10 @@ class StepScreen(Screen[Move]):
 
     def compose(self) -> ComposeResult:
         """Compose."""
-        yield Static(Content(self._head()), id="head")
+        title, way = self._head()
+        with Horizontal(id="head"):
+            yield Static(Content(title), id="title")
+            yield Static(Content(way), id="way")
         if self.step.intro:
             yield Static(Content(self.step.intro), id="intro")
         with VerticalScroll(id="body", can_focus=self.BODY_FOCUS):
@@ -92,14 +102,14 @@ class StepScreen(Screen[Move]):
             yield from self.buttons()
         yield Static(Content(self.KEYS), id="keys")
 
-    def _head(self) -> str:
-        steps = flow.applying(self.desk.draft)
-        ids = [step.id for step in steps]
+    def _head(self) -> tuple[str, str]:
+        """Return the title and how far along the way this step is."""
         title = f"Build USB - {self.step.title}"
-        if self.step.id in ids and self.step.asks:
-            asking = [step.id for step in steps if step.asks]
-            title += f" ({asking.index(self.step.id) + 1} of {len(asking)})"
-        return title
+        asking = [step.id for step in flow.applying(self.desk.draft) if step.asks]
+        if self.step.id not in asking:
+            return title, ""
+        number = asking.index(self.step.id) + 1
+        return title, f"{number} of {len(asking)}  {bar(number / len(asking), len(asking))}"
 
     def say(self, text: str) -> None:
         """Show a remark above the buttons; empty takes it away."""
@@ -109,7 +119,16 @@ class StepScreen(Screen[Move]):
 
     def on_mount(self) -> None:
         """Begin without a remark."""
+        # what has the focus may have been given its place only now
+        self.screen_layout_refresh_signal.subscribe(self, self._place_cursor)
         reveal(self.query_one("#note"), shown=False)
+
+    def _place_cursor(self, _screen: Screen[object]) -> None:
+        focused = self.focused
+        if isinstance(focused, Menu | Push):
+            focused.place_cursor()
+        elif isinstance(focused, Input):
+            self.app.cursor_position = focused.cursor_screen_offset
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -130,11 +149,11 @@ class StepScreen(Screen[Move]):
 
     def action_next(self) -> None:
         """Go on."""
-        self.dismiss(Move("next"))
+        self.finish(Move("next"))
 
     def action_back(self) -> None:
         """Go back; nothing is lost."""
-        self.dismiss(Move("back"))
+        self.finish(Move("back"))
 
     @on(Push.Pressed, "#next")
     def _next(self) -> None:
@@ -154,6 +173,13 @@ class Dialog(ModalScreen[str]):
         super().__init__()
         self._text = text
         self._buttons = buttons
+        self._finished = False
+
+    def finish(self, answer: str) -> None:
+        """End with this answer, once."""
+        if not self._finished:
+            self._finished = True
+            self.dismiss(answer)
 
     def middle(self) -> Iterator[Widget]:
         """Yield what is between text and buttons."""
@@ -172,13 +198,17 @@ class Dialog(ModalScreen[str]):
                     yield Push(label, id=key)
 
     @on(Push.Pressed)
+    def _pressed(self, event: Push.Pressed) -> None:
+        # what is decorated is not overridden by subclasses: they override `pressed`
+        self.pressed(event)
+
     def pressed(self, event: Push.Pressed) -> None:
         """End with the button."""
-        self.dismiss(event.push.id or "")
+        self.finish(event.push.id or "")
 
     def action_leave(self) -> None:
         """End without an answer."""
-        self.dismiss("")
+        self.finish("")
 
 
 class Tell(Dialog):
@@ -213,11 +243,11 @@ class TypeName(Ask):
         if event.push.id == "ok":
             self._agree()
         else:
-            self.dismiss("")
+            self.finish("")
 
     def _agree(self) -> None:
         if self.query_one("#typed", Input).value.strip() == self._name:
-            self.dismiss("ok")
+            self.finish("ok")
             return
         error = self.query_one("#mistyped", Static)
         error.update(Content(f"Type {self._name} to go on, or Escape to leave."))

@@ -75,7 +75,7 @@ class DashboardScreen(StepScreen):
 
     def action_back(self) -> None:
         """Go to the beginning."""
-        self.dismiss(Move("go", "welcome"))
+        self.finish(Move("go", "welcome"))
 
     @on(Push.Pressed, "#destroy")
     def _destroy(self) -> None:
@@ -111,7 +111,7 @@ class DashboardScreen(StepScreen):
         except BuildUsbError as error:
             self.app.push_screen(Tell(explained(error)))
         else:
-            self.dismiss(Move("go", "deploy"))
+            self.finish(Move("go", "deploy"))
 
     @on(Push.Pressed, "#shell")
     def _shell(self) -> None:
@@ -147,8 +147,8 @@ class Pick(Dialog):
 
     def pressed(self, event: Push.Pressed) -> None:
         """Leave without a name."""
-        self.dismiss("")
+        self.finish("")
 
     @on(OptionList.OptionSelected)
     def _picked(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(event.option.id or "")
+        self.finish(event.option.id or "")

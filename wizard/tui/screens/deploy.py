@@ -108,7 +108,8 @@ class DeployScreen(StepScreen):
             "failed": "FAILED",
             "none": "nothing is under way",
         }
-        text = f"{progress.what or 'deploy ' + self.desk.deployment}: {words[self._ended]}"
+        what = progress.what or f"{self.desk.doing} {self.desk.deployment}"
+        text = f"{what}: {words[self._ended]}"
         if progress.started:
             text += f"   {clock(progress.elapsed)}"
             if progress.expected and not self._ended:
@@ -156,17 +157,17 @@ class DeployScreen(StepScreen):
         """Go on when it is done."""
         if self._ended == "done":
             gone = self.progress.what.startswith("destroy")
-            self.dismiss(Move("go", "welcome") if gone else Move("go", "done"))
+            self.finish(Move("go", "welcome") if gone else Move("go", "done"))
         else:
             self.app.bell()
 
     def action_back(self) -> None:
         """Leave it running."""
-        self.dismiss(Move("go", "welcome"))
+        self.finish(Move("go", "welcome"))
 
     @on(Push.Pressed, "#dashboard")
     def _dashboard(self) -> None:
-        self.dismiss(Move("go", "dashboard"))
+        self.finish(Move("go", "dashboard"))
 
     @on(Push.Pressed, "#stop")
     def _stop(self) -> None:
@@ -186,7 +187,7 @@ class DeployScreen(StepScreen):
     def _again(self) -> None:
         if self.desk.session is None:
             # the passphrase is needed: the dashboard asks for it and offers the same
-            self.dismiss(Move("go", "dashboard"))
+            self.finish(Move("go", "dashboard"))
             return
         try:
             if self.progress.what.startswith("destroy"):

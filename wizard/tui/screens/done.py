@@ -97,8 +97,8 @@ class DoneScreen(StepScreen):
 
     def action_next(self) -> None:
         """Go to the dashboard."""
-        self.dismiss(Move("go", "dashboard"))
+        self.finish(Move("go", "dashboard"))
 
     def action_back(self) -> None:
         """Go to the beginning."""
-        self.dismiss(Move("go", "welcome"))
+        self.finish(Move("go", "welcome"))

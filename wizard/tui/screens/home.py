@@ -16,16 +16,16 @@ from wizard.errors import BuildUsbError
 from wizard.secrets import Secret
 from wizard.tui import flow
 from wizard.tui.desk import Desk
-from wizard.tui.screens.base import Move, StepScreen, explained
+from wizard.tui.screens.base import Move, StepScreen
 from wizard.tui.widgets import reveal
 
 NEW = """\
 The build home does not exist yet; it is made now, in
 {path}
 
-Keys and secrets in it are encrypted by a passphrase. Choose one: at least 12
-characters; four or five unrelated words are strong and easy to type. Without it
-nobody can open the build home, you neither.
+Keys and secrets in it are encrypted by a passphrase. Choose one of at
+least 12 characters: four or five unrelated words are strong and easy to
+type. Without it nobody can open the build home, you neither.
 """
 KNOWN = """\
 The build home is
@@ -36,7 +36,7 @@ Its keys and secrets are encrypted; the passphrase opens them.
 
 
 class HomeScreen(StepScreen):
-    """Creates or unlocks the home; skipped by itself when it is open already."""
+    """Creates or unlocks the home; skipped when it is open already."""
 
     KEYS = "F1 Help  Enter Go on  Esc Back  Ctrl+Q Quit"
     HELP = (
@@ -54,9 +54,6 @@ class HomeScreen(StepScreen):
         """Yield text and inputs."""
         text = NEW if self._new else KNOWN
         yield Static(Content(text.format(path=self.desk.home_path)), classes="text")
-        if self.desk.session is not None:
-            yield Static(Content("It is open: there is nothing to do here."), classes="text")
-            return
         with Horizontal(classes="field"):
             yield Static(Content("Passphrase"), classes="label")
             yield Input(password=True, id="first", compact=True)
@@ -84,9 +81,6 @@ class HomeScreen(StepScreen):
         """Open the home, or make it."""
         if self._busy:
             return
-        if self.desk.session is not None:
-            self.dismiss(Move("next"))
-            return
         first = self.query_one("#first", Input).value
         if not first:
             self._fail("Type the passphrase of the build home.")
@@ -104,9 +98,10 @@ class HomeScreen(StepScreen):
         try:
             self.desk.unlock(passphrase)
         except BuildUsbError as error:
-            self.app.call_from_thread(self._failed, explained(error))
+            text = f"{error.what}. {error.cure}" if error.cure else error.what
+            self.app.call_from_thread(self._failed, text)
         else:
-            self.app.call_from_thread(self.dismiss, Move("next"))
+            self.app.call_from_thread(self.finish, Move("next"))
 
     def _failed(self, text: str) -> None:
         self._busy = False
@@ -115,4 +110,4 @@ class HomeScreen(StepScreen):
 
     def action_back(self) -> None:
         """Back to the welcome."""
-        self.dismiss(Move("go", "welcome"))
+        self.finish(Move("go", "welcome"))

@@ -113,7 +113,7 @@ class ReviewScreen(StepScreen):
     def _lead(self, event: OptionList.OptionSelected) -> None:
         place = flow.home_of(self._problems[int(event.option.id or 0)].path, self.desk.draft)
         if place:
-            self.dismiss(Move("go", place.id))
+            self.finish(Move("go", place.id))
 
     def action_next(self) -> None:
         """Ask once more, with the price, then deploy."""
@@ -134,7 +134,7 @@ class ReviewScreen(StepScreen):
             text = explained(error) if isinstance(error, BuildUsbError) else str(error)
             self.app.push_screen(Tell(text))
         else:
-            self.dismiss(Move("next"))
+            self.finish(Move("next"))
 
     @on(Push.Pressed, "#save")
     def _save(self) -> None:
@@ -173,8 +173,8 @@ class SaveFile(Dialog):
 
     @on(Input.Submitted)
     def _typed(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip())
+        self.finish(event.value.strip())
 
     def pressed(self, event: Push.Pressed) -> None:
         """End with the path."""
-        self.dismiss(self.query_one("#path", Input).value.strip() if event.push.id == "ok" else "")
+        self.finish(self.query_one("#path", Input).value.strip() if event.push.id == "ok" else "")

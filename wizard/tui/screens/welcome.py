@@ -18,13 +18,12 @@ from wizard.tui.screens.base import Ask, Dialog, Move, StepScreen, Tell, explain
 from wizard.tui.widgets import Menu, Push
 
 TEXT = """\
-Build USB makes a website from your answers: machines, firewall, DNS records,
+Build USB makes a website from your answers: machines, firewall, DNS,
 certificate, database and application; and takes all of it away again.
 
-Nothing is made before you have seen the plan and its price and said yes.
-All it knows is kept in one folder, the build home; nothing else of this
-computer is read or changed. Secrets are kept there encrypted.
-"""
+Nothing is made before you have seen the plan with its price and agreed.
+All it knows is kept in one folder, the build home, secrets encrypted;
+nothing else of this computer is read or changed."""
 
 
 class WelcomeScreen(StepScreen):
@@ -89,7 +88,7 @@ class WelcomeScreen(StepScreen):
             self.desk.deployment = chosen.removeprefix("d-")
             known = {known.name: known for known in self.desk.known()}
             busy = known[self.desk.deployment].holder
-            self.dismiss(Move("go", "deploy" if busy else "dashboard"))
+            self.finish(Move("go", "deploy" if busy else "dashboard"))
 
     @work
     async def _new(self) -> None:
@@ -103,7 +102,7 @@ class WelcomeScreen(StepScreen):
             if answer != "ok":
                 return
         self.desk.draft = Draft()
-        self.dismiss(Move("next"))
+        self.finish(Move("next"))
 
     def _continue(self) -> None:
         try:
@@ -111,7 +110,7 @@ class WelcomeScreen(StepScreen):
         except BuildUsbError as error:
             self.app.push_screen(Tell(explained(error)))
             return
-        self.dismiss(Move("go", self.desk.draft.step or "mode"))
+        self.finish(Move("go", self.desk.draft.step or "mode"))
 
     def _opened(self, path: str | None) -> None:
         if path:
@@ -131,7 +130,7 @@ class WelcomeScreen(StepScreen):
                 raise
             await self.app.push_screen_wait(Tell(explained(worker.error)))
             return
-        self.dismiss(Move("go", "mode"))
+        self.finish(Move("go", "mode"))
 
 
 class OpenFile(Dialog):
@@ -149,15 +148,15 @@ class OpenFile(Dialog):
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(str(self._paths[int(event.option.id or 0)]))
+        self.finish(str(self._paths[int(event.option.id or 0)]))
 
     @on(Input.Submitted)
     def _typed(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip())
+        self.finish(event.value.strip())
 
     def pressed(self, event: Push.Pressed) -> None:
         """Leave without a file."""
-        self.dismiss("")
+        self.finish("")
 
 
 def _name(path: Path) -> str:
