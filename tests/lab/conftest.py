@@ -10,9 +10,18 @@ import pytest
 
 from tests.lab.laboratory import Laboratory
 from wizard.events import silent
+from wizard.lab import basetree
 
 # built once, and shared by all labs of all tests
 os.environ.setdefault("BUILD_USB_BASE_TREE", "/var/tmp/build-usb-base")
+
+
+@pytest.fixture(scope="session")
+def base_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree that machines stand on, built if it is missing."""
+    tree = basetree.location(tmp_path_factory.getbasetemp())
+    basetree.build(tree, silent)
+    return tree
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from wizard.agent import firewall
 from wizard.machines.agent_zipapp import AGENT_PATH, CONFIG_PATH, build
 
 pytestmark = pytest.mark.lab
-BASE = Path(os.environ.get("BUILD_USB_LAB_BASE", "/var/tmp/lab/base"))
 SETUP = """
 set -e
 mount --make-rprivate /
@@ -108,11 +106,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    if os.geteuid() or not (BASE / "usr/sbin/ufw").exists():
-        pytest.skip(f"needs root and a Debian tree with ufw at {BASE} (BUILD_USB_LAB_BASE)")
+def machine(tmp_path: Path, base_tree: Path) -> Iterator[Machine]:
     unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
-    shell = ["sh", "-c", SETUP, "sh", str(tmp_path), str(BASE)]
+    shell = ["sh", "-c", SETUP, "sh", str(tmp_path), str(base_tree)]
     with subprocess.Popen([*unshare, *shell], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
@@ -162,7 +158,7 @@ def test_ufw_follows_the_peers(machine: Machine) -> None:
 
     started = time.monotonic()
     again = machine.agent("firewall")
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2
     assert (again["ok"], again["done"]) == (True, [])
 
     machine.peers(DB1, WEB1, WEB2)

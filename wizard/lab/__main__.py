@@ -38,12 +38,14 @@ def main() -> int:
     arguments = parser.parse_args()
     user, _, group = arguments.owner.partition(":")
     folder: Path = arguments.dir.resolve()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.close(reading)
         os.setsid()
-        _keep(folder, arguments.base.resolve(), (int(user), int(group)), writing)
+        try:
+            _keep(folder, arguments.base.resolve(), (int(user), int(group)), writing)
+        except OSError as error:
+            os.write(writing, json.dumps(api.error_body(api.refusal(error))).encode())
         os._exit(0)
     os.close(writing)
     # one write, far below the pipe's capacity; nothing when all writers are gone
@@ -56,6 +58,7 @@ def main() -> int:
 
 def _keep(folder: Path, base: Path, owner: tuple[int, int], ready: int) -> None:
     """Be the keeper: run the daemon behind walls, and clean up when it has ended."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(folder / "lab.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.fchown(lock, *owner)
     end = time.monotonic() + _START_DEADLINE
@@ -102,8 +105,7 @@ def _keep(folder: Path, base: Path, owner: tuple[int, int], ready: int) -> None:
         os.write(ready, json.dumps(api.error_body(error)).encode())
     except OSError as error:
         log.exception("the lab's walls cannot be built")
-        body = {"what": "the lab's namespaces cannot be made", "why": str(error)}
-        os.write(ready, json.dumps(body).encode())
+        os.write(ready, json.dumps(api.error_body(api.refusal(error))).encode())
     finally:
         (folder / "lab.sock").unlink(missing_ok=True)
         if not (folder / "lab.json").exists():
@@ -135,6 +137,9 @@ async def _serve(
         runners = await api.serve(lab, folder / "lab.sock", owner)
     except BuildUsbError as error:
         os.write(ready, json.dumps(api.error_body(error)).encode())
+        raise
+    except OSError as error:
+        os.write(ready, json.dumps(api.error_body(api.refusal(error))).encode())
         raise
     except Exception as error:
         why = f"{error!r}\n{files.tail(folder / 'lab.log')}"

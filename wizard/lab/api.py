@@ -3,6 +3,7 @@ a bearer token, for machines that ask for machines."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from wizard.errors import BuildUsbError, ProviderError
-from wizard.lab import addresses
+from wizard.lab import addresses, machines
 from wizard.lab.lab import Lab
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,18 @@ def error_body(error: BuildUsbError) -> dict[str, str]:
         "cure": error.cure,
         "code": getattr(error, "code", ""),
     }
+
+
+def refusal(error: OSError) -> ProviderError:
+    """Return what an error of this computer's system means to the lab."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return machines.no_space(str(error.filename or ""), str(error))
+    return ProviderError(
+        "this computer's system refused something to the lab",
+        why=str(error),
+        cure="run the command again; if it persists, see lab.log in the lab's folder",
+        code="system",
+    )
 
 
 def _name(request: web.Request, key: str) -> str:
@@ -70,8 +83,7 @@ class Api:
                 return web.json_response(body, status=400)
             except OSError as error:
                 log.exception("failed: %s %s", request.method, request.path)
-                body = {"what": "the lab's computer refused", "why": str(error), "code": "system"}
-                return web.json_response(body, status=500)
+                return web.json_response(error_body(refusal(error)), status=500)
 
         application = web.Application(middlewares=[guard], client_max_size=_MAX_BODY)
         application.add_routes(

@@ -7,6 +7,7 @@ itself uses.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from wizard.errors import BuildUsbError, ProviderError
 from wizard.events import Progress
+from wizard.lab import namespaces
 from wizard.paths import config_templates
 
 RELEASE = "trixie"
@@ -124,6 +126,17 @@ def build(target: Path, progress: Progress) -> None:
     if target.is_dir():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f"{target.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("base tree: waiting for another build to end", 0, 100)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.is_dir():
+            _build(target, progress)
+
+
+def _build(target: Path, progress: Progress) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < _NEEDED_SPACE:
         raise _no_space(target, f"{free // 1_000_000} MB are free")
@@ -131,6 +144,10 @@ def build(target: Path, progress: Progress) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o755)
     command = [
+        # its own processes and mounts: all of them end with it
+        *("unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"),
+        # under a plain name: apt stumbles over spaces and commas in paths
+        *("sh", "-c", 'mount --bind -- "$0" /mnt && exec "$@"', str(partial)),
         "mmdebstrap",
         "--verbose",
         "--mode=root",
@@ -143,7 +160,7 @@ def build(target: Path, progress: Progress) -> None:
         f"--include={','.join(packages())}",
         *_proxy(),
         RELEASE,
-        str(partial),
+        "/mnt",
         *sources(),
     ]
     last: deque[str] = deque(maxlen=25)
@@ -155,9 +172,14 @@ def build(target: Path, progress: Progress) -> None:
         text=True,
         errors="replace",
         env={**os.environ, "LC_ALL": "C.UTF-8"},
+        preexec_fn=namespaces.die_with_parent,
     ) as process:
         assert process.stdout
-        _follow(process.stdout, last, progress)
+        try:
+            _follow(process.stdout, last, progress)
+        except BaseException:
+            process.kill()
+            raise
     if process.returncode != 0:
         shutil.rmtree(partial, ignore_errors=True)
         raise _explain(target, "\n".join(last))
@@ -263,9 +285,13 @@ def main() -> int:
     try:
         build(Path(sys.argv[1]), _report(write))
     except BuildUsbError as error:
-        body = {"what": error.what, "where": error.where, "why": error.why, "cure": error.cure}
+        keys = ("what", "where", "why", "cure", "code")
+        body = {key: getattr(error, key, "") for key in keys}
         write(json.dumps({"error": body}) + "\n")
         return 1
+    except BrokenPipeError:
+        # who asked for the tree is gone, and with it everyone who could be told
+        os._exit(1)
     except (OSError, subprocess.CalledProcessError) as error:
         write(json.dumps({"error": {"what": "the base tree cannot be built", "why": str(error)}}))
         return 1

@@ -6,12 +6,10 @@ import asyncio
 import base64
 import contextlib
 import logging
-import os
 import secrets
 import shutil
 import socket
 import time
-from dataclasses import asdict
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from wizard.lab import addresses, files, firewall, machines, network, services
 from wizard.lab.namespaces import OtherNetwork
 from wizard.lab.publish import Port, Publisher
 from wizard.lab.resolver import Resolver
+from wizard.lab.snapshots import Snapshots
 from wizard.rules import Role, Rule, Source, SourceKind
 
 log = logging.getLogger(__name__)
@@ -49,6 +48,7 @@ class Lab:
         self._machines: dict[str, machines.Machine] = {}
         self._removals: dict[str, asyncio.Task[None]] = {}
         self._lock = asyncio.Lock()
+        self._snapshots = Snapshots(self._snapshots_folder)
         self._publisher = Publisher(self._host)
         self.services = services.Services(folder / "services", base, host_network)
         self._number_lock: socket.socket | None = None
@@ -91,7 +91,7 @@ class Lab:
             self._machines
             or self._state["networks"]
             or self._state["firewalls"]
-            or list(self._snapshots_folder.glob("*/snapshot.json"))
+            or self._snapshots.all()
         )
 
     def _choose_number(self) -> None:
@@ -195,7 +195,7 @@ class Lab:
         ]
         found += [
             {"kind": "snapshot", "id": value["id"], "name": value["name"]}
-            for value in self._snapshots()
+            for value in self._snapshots.all()
             if value["deployment"] == deployment
         ]
         if deployment in self._state["firewalls"]:
@@ -203,10 +203,6 @@ class Lab:
         if deployment in self._state["networks"]:
             found.append({"kind": "network", "id": f"net-{deployment}", "name": deployment})
         return found
-
-    def _snapshots(self) -> list[dict[str, str]]:
-        paths = sorted(self._snapshots_folder.glob("*/snapshot.json"))
-        return [value for value in map(files.read_json, paths) if value]
 
     def machines_of(self, deployment: str) -> list[dict[str, Any]]:
         """Return a deployment's machines as they are now."""
@@ -285,15 +281,7 @@ class Lab:
             )
         base, upper = self.base, None
         if wanted["image"] != "debian-13":
-            chosen = [value for value in self._snapshots() if value["id"] == wanted["image"]]
-            if not chosen:
-                raise ProviderError(
-                    f"there is no image {wanted['image']}",
-                    cure="use debian-13 or the id of a snapshot",
-                    code="no-such-image",
-                )
-            base = Path(chosen[0]["base"])
-            upper = self._snapshots_folder / chosen[0]["id"] / "upper"
+            base, upper = self._snapshots.layer(wanted["image"])
         record = machines.Record(
             id=f"m{octet}-{secrets.token_hex(3)}",
             deployment=deployment,
@@ -317,26 +305,8 @@ class Lab:
         machine = self._machines.get(machine_id)
         if machine is None:
             raise ProviderError(f"there is no machine {machine_id}", code="not-found")
-        record = machine.record
         async with self._lock:
-            for value in self._snapshots():
-                if (value["deployment"], value["name"]) == (record.deployment, name):
-                    return value
-            value = {
-                "id": f"snapshot-{secrets.token_hex(4)}",
-                "name": name,
-                "deployment": record.deployment,
-                "base": record.base,
-            }
-            partial = self._snapshots_folder / f"{value['id']}.partial"
-            partial.mkdir()
-            await asyncio.to_thread(os.sync)
-            await asyncio.to_thread(
-                machines.copy_layer, machine.folder / "upper", partial / "upper"
-            )
-            files.write_json(partial / "snapshot.json", value)
-            partial.rename(self._snapshots_folder / value["id"])
-            return value
+            return await self._snapshots.make(machine, name)
 
     async def delete(self, kind: str, name: str) -> None:
         """Delete a resource by kind and id; return when it is gone."""
@@ -346,11 +316,7 @@ class Lab:
                     self._removals[name] = asyncio.create_task(self._remove(name))
                 await self._removals[name]
         elif kind == "snapshot":
-            folder = self._snapshots_folder / Path(name).name
-            if folder.is_dir():
-                gone = folder.with_suffix(".deleted")
-                folder.rename(gone)
-                await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+            await self._snapshots.delete(name)
         elif kind in {"firewall", "network"}:
             async with self._lock:
                 deployment = name.partition("-")[2]
@@ -422,8 +388,3 @@ def _rule(value: dict[str, Any]) -> Rule:
         why=str(value["why"]),
         protocol="udp" if value.get("protocol") == "udp" else "tcp",
     )
-
-
-def plain_rule(rule: Rule) -> dict[str, Any]:
-    """Return a rule as the API carries it."""
-    return asdict(rule)

@@ -64,14 +64,17 @@ def mount_bind(source: str, target: str) -> None:
 def mount_overlay(folder: Path, base: Path, *options: str) -> None:
     """Mount `folder`/root: the base tree below, what is written in `folder`/upper."""
     before = os.open(".", os.O_RDONLY)
+    below = os.open(base, os.O_PATH | os.O_DIRECTORY)
     try:
-        # relative names: options are limited to one page, and a colon or comma would end a path
+        # short names: options are limited to one page, and a colon or comma would end a path
         os.chdir(folder)
-        words = [f"lowerdir={base}", "upperdir=upper", "workdir=work", *options]
+        lower = f"lowerdir=/proc/self/fd/{below}"
+        words = [lower, "upperdir=upper", "workdir=work", *options]
         mount("overlay", "root", "overlay", 0, ",".join(words))
     finally:
         os.fchdir(before)
         os.close(before)
+        os.close(below)
 
 
 def unmount(target: str) -> None:
@@ -154,13 +157,9 @@ def _build_walls(host_root: Path) -> None:
     mount("tmpfs", str(host_root), "tmpfs", 0, "mode=0700")
     for name in ("upper", "work"):
         (host_root / name).mkdir()
-    mount(
-        "overlay",
-        "/run",
-        "overlay",
-        0,
-        f"lowerdir=/run,upperdir={host_root}/upper,workdir={host_root}/work",
-    )
+    os.chdir(host_root)
+    mount("overlay", "/run", "overlay", 0, "lowerdir=/run,upperdir=upper,workdir=work")
+    os.chdir("/")
     Path("/run/systemd/system").mkdir(parents=True, exist_ok=True)
     Path("/run/netns").mkdir(exist_ok=True)
     # only the unified hierarchy, and of it only our own part (the cgroup namespace's root)

@@ -82,8 +82,10 @@ class _Visitor(_Half):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport
-        self.transport.pause_reading()
-        task = asyncio.get_running_loop().create_task(self._connect())
+        loop = asyncio.get_running_loop()
+        # not at once: Debian 12's Python (3.11.2) starts reading after this method all the same
+        loop.call_soon(self.transport.pause_reading)
+        task = loop.create_task(self._connect())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -40,11 +40,11 @@ _ZONE = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9
 
 @dataclass
 class Service:
-    """A program that shall always run; `port` on the services' address says when it is ready."""
+    """A program that shall always run; `ports` on the services' address say when it is ready."""
 
     name: str
     command: list[str]
-    port: int | None = None
+    ports: tuple[int, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
 
@@ -97,14 +97,14 @@ class Services:
                     f"--host={addresses.SERVICES}",
                     f"--port={addresses.S3_PORT}",
                 ],
-                addresses.S3_PORT,
+                (addresses.S3_PORT,),
             )
         )
         self._keep(
             Service(
                 "dns",
                 ["chroot", root, "/usr/sbin/knotd", "--config", "/lab/knot.conf"],
-                addresses.DNS_PORT,
+                (addresses.DNS_PORT,),
             )
         )
         self._keep(
@@ -119,7 +119,7 @@ class Services:
                     "-dnsserver",
                     f"{addresses.ROUTER}:{addresses.DNS_PORT}",
                 ],
-                addresses.ACME_PORT,
+                (addresses.ACME_PORT, addresses.ACME_MANAGEMENT_PORT),
                 # validate at once and accept every nonce: a rehearsal tests us, not the client
                 {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
             )
@@ -233,13 +233,14 @@ template:
             pause = min(pause * 1.5, 0.5)
 
     async def _answers(self, service: Service) -> bool:
-        if service.port is None:
+        if not service.ports:
             return any(name == "tap0" for _, name in socket.if_nameindex())
-        try:
-            _, writer = await asyncio.open_connection(addresses.SERVICES, service.port)
-        except OSError:
-            return False
-        writer.close()
+        for port in service.ports:
+            try:
+                _, writer = await asyncio.open_connection(addresses.SERVICES, port)
+            except OSError:
+                return False
+            writer.close()
         return True
 
     def _log(self, service: Service) -> Path:

@@ -74,7 +74,8 @@ class Network:
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """A machine to create. `user_data` is cloud-init's and holds the first host key."""
+    """A machine to create. `user_data` is cloud-init's and holds the first host key;
+    `authorized_key` is the public key that may log in, also for clouds that want to know one."""
 
     deployment: str
     name: str
@@ -84,6 +85,7 @@ class MachineSpec:
     region: str
     network_id: str
     user_data: Secret
+    authorized_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,18 @@ class Services:
     dns: DnsServer | None = None
 
 
+@dataclass(frozen=True)
+class Account:
+    """What a cloud has to know of its user. `build_machine` is the address or network (CIDR) that
+    its machines see the build machine at, None if answers do not say; `url` is the API's address
+    where it is not the vendor's own."""
+
+    token: Secret
+    region: str
+    build_machine: str | None = None
+    url: str = ""
+
+
 class Provider(Protocol):
     """A cloud. Errors are ProviderError, or TransientError where asking again may help."""
 
@@ -154,6 +168,10 @@ class Provider(Protocol):
 
     def facts(self) -> ProviderFacts:
         """Return regions, images, sizes and prices; creates nothing, starts nothing."""
+
+    def check(self) -> None:
+        """Refuse what cannot work from this computer; changes nothing. May ask on the terminal
+        (for sudo's password), so it is called before anything is displayed there."""
 
     def prepare(self, progress: Progress) -> None:
         """Make the provider usable: check credentials; for `local`, build and start the lab."""

@@ -86,6 +86,12 @@ class LocalProvider:
             bucket_monthly_price=_FREE,
         )
 
+    def check(self) -> None:
+        """Refuse what cannot work; asks for sudo's password if the lab is yet to be started."""
+        check_programs()
+        if not _answers(self._dir):
+            _check_root()
+
     def prepare(self, progress: Progress) -> None:
         """Build the base tree if it is missing (minutes), then start the lab (a second). A lab
         that runs is used as it is, with the base tree it was started with."""
@@ -259,7 +265,8 @@ def ensure_running(lab_dir: Path) -> None:
     base = basetree.location(lab_dir)
     if not base.is_dir():
         _build_base(base, silent)
-    owner = f"{os.environ.get('SUDO_UID', os.getuid())}:{os.environ.get('SUDO_GID', os.getgid())}"
+    _check_root()
+    owner = f"{os.getuid()}:{os.getgid()}"
     command = _as_root(
         "-m", "wizard.lab", "--dir", str(lab_dir.absolute()), "--base", str(base.absolute())
     )
@@ -306,9 +313,30 @@ def _as_root(*arguments: str) -> list[str]:
     ]
 
 
+def _check_root() -> None:
+    """Raise ProviderError if we are not root and sudo does not make us; asks on the terminal."""
+    if os.geteuid() == 0:
+        return
+    tried = subprocess.run(
+        _as_root("-c", ""),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if tried.returncode != 0:
+        raise ProviderError(
+            "a rehearsal needs root, and sudo does not give it",
+            why=tried.stderr.strip() or f"sudo ended with status {tried.returncode}",
+            cure="run the command on a terminal as a user who may use sudo, or as root",
+            code="not-root",
+        )
+
+
 def _build_base(target: Path, progress: Progress) -> None:
     if target.is_dir():
         return
+    _check_root()
     command = _as_root("-m", "wizard.lab.basetree", str(target.absolute()))
     root = Path(wizard.__file__).parent.parent
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:

@@ -1,0 +1,204 @@
+"""A whole deployment on the emulated DigitalOcean and Cloudflare, with the lab behind them.
+
+`build-usb` runs in the lab's network, where the emulators listen and droplets' addresses are
+reachable, and knows nothing of the lab.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.emulators import openapi
+from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
+from tests.emulators.rented import RentedDigitalOcean, ServedCloudflare
+from tests.lab.deployments import PASSPHRASE, Browser
+from tests.lab.laboratory import Laboratory
+from wizard.engine.state import State
+from wizard.engine.state import load as load_state
+from wizard.lab import addresses
+from wizard.lab.namespaces import OtherNetwork
+from wizard.providers.base import ResourceKind, Services
+
+pytestmark = pytest.mark.lab
+
+ZONE = "cloud.test"
+CLOUDFLARE_TOKEN = "good-token-of-cloudflare"
+ANSWERS = f"""
+version: 1
+name: demo
+mode: development
+provider:
+  name: digitalocean
+  region: fra1
+  credentials: {{environment: DIGITALOCEAN}}
+application:
+  kind: wordpress
+  title: A site on a cloud
+  admin: {{user: editor, email: editor@{ZONE}}}
+domain: {{name: www.{ZONE}}}
+dns:
+  provider: cloudflare
+  zone: {ZONE}
+  credentials: {{environment: CLOUDFLARE}}
+object_storage:
+  credentials: {{environment: SPACES}}
+ssh: {{build_machine: BUILDER}}
+"""
+
+
+@dataclass
+class Cloud:
+    """The emulated vendors, and `build-usb` run where it reaches them."""
+
+    digitalocean: RentedDigitalOcean
+    cloudflare: ServedCloudflare
+    laboratory: Laboratory
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def answers(self) -> Path:
+        return self.folder / "answers.yaml"
+
+    def run(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        network = f"--net=/proc/{self.laboratory.processes()[-1]}/ns/net"
+        driver = [sys.executable, "-m", "tests.lab.cloud_driver"]
+        done = subprocess.run(
+            ["nsenter", network, "--", *driver, *map(str, words)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"build-usb {' '.join(map(str, words))} ended with {done.returncode}\n"
+                f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+            )
+        return done
+
+    def state(self) -> State:
+        state = load_state(self.folder / "home" / "deployments" / "demo" / "state.json")
+        assert state is not None
+        return state
+
+
+def address_in(laboratory: Laboratory) -> str:
+    """The address that processes in the lab's network reach machines from."""
+    network = f"--net=/proc/{laboratory.processes()[-1]}/ns/net"
+    route = ["ip", "route", "get", addresses.machine_address(addresses.FIRST_MACHINE)]
+    told = subprocess.run(
+        ["nsenter", network, "--", *route], capture_output=True, text=True, check=True
+    ).stdout
+    found = re.search(r"src (\S+)", told)
+    assert found, told
+    return found[1]
+
+
+@pytest.fixture
+def cloud(laboratory: Laboratory, tmp_path: Path) -> Iterator[Cloud]:
+    services: Services = laboratory.provider.services(ZONE)
+    assert services.acme
+    assert services.dns
+    assert services.object_storage
+    storage = services.object_storage
+    (tmp_path / "authority.json").write_text(json.dumps(asdict(services.acme)))
+    answers = ANSWERS.replace("BUILDER", address_in(laboratory))
+    (tmp_path / "answers.yaml").write_text(answers)
+    with contextlib.ExitStack() as stack:
+        descriptor = os.open(f"/proc/{laboratory.processes()[-1]}/ns/net", os.O_RDONLY)
+        stack.callback(os.close, descriptor)
+        inside = OtherNetwork(descriptor)
+
+        def listener() -> socket.socket:
+            return inside.run(lambda: socket.create_server(("127.0.0.1", 0), backlog=64))
+
+        digitalocean = RentedDigitalOcean(openapi.document("digitalocean"), listener())
+        digitalocean.lab = laboratory.provider
+        cloudflare = ServedCloudflare(openapi.document("cloudflare"), listener())
+        cloudflare.server = services.dns
+        cloudflare.add_zone(ZONE)
+        stack.enter_context(digitalocean)
+        stack.enter_context(cloudflare)
+        yield Cloud(
+            digitalocean,
+            cloudflare,
+            laboratory,
+            tmp_path,
+            {
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "BUILD_USB_HOME": str(tmp_path / "home"),
+                "BUILD_USB_PASSPHRASE": PASSPHRASE,
+                "BUILD_USB_TEST_AUTHORITY": str(tmp_path / "authority.json"),
+                "BUILD_USB_DIGITALOCEAN_URL": digitalocean.url,
+                "BUILD_USB_DIGITALOCEAN_STORAGE_URL": storage.machine_endpoint,
+                "BUILD_USB_CLOUDFLARE_URL": cloudflare.url,
+                "DIGITALOCEAN": TOKEN,
+                "CLOUDFLARE": CLOUDFLARE_TOKEN,
+                "SPACES": f"{storage.access_key}:{storage.secret_key.reveal()}",
+            },
+        )
+        laboratory.clear("demo")
+
+
+def left(api: DigitalOceanEmulator) -> dict[str, int]:
+    names = ("droplets", "vpcs", "firewalls", "tags", "keys", "snapshots")
+    return {name: len(getattr(api, name)) for name in names if getattr(api, name)}
+
+
+def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
+    planned = cloud.run("plan", cloud.answers).stdout
+    assert "USD" in planned
+    assert left(cloud.digitalocean) == {}
+
+    # answers get lost on the way: the run goes on and makes everything once
+    for what in ("vpcs", "droplets", "firewalls"):
+        cloud.digitalocean.fail(f"POST /v2/{what}$", "lost")
+    cloud.cloudflare.fail("POST .*/batch", "lost")
+    cloud.run("deploy", cloud.answers, "--json", "--yes")
+    assert len(cloud.digitalocean.droplets) == 2
+    assert len(cloud.digitalocean.vpcs) == 1
+    assert not [fault for fault in cloud.digitalocean.faults if fault.times]
+
+    state = cloud.state()
+    machines = {m.name: m for m in cloud.laboratory.provider.machines("demo")}
+    web, database = machines["web1"], machines["db1"]
+    assert cloud.cloudflare.lookup(f"www.{ZONE}")[1] == [web.public_address]
+    assert state.url == f"https://www.{ZONE}/"
+    probe = cloud.laboratory.provider.probe
+    assert probe("visitor", web.private_address, 443) == "open"
+    assert probe("visitor", web.private_address, 1035) == "filtered"
+    assert probe("visitor", database.private_address, 2035) == "filtered"
+    assert probe(web.id, database.private_address, 2035) == "open"
+    cloud.run("status")
+
+    # through the port that the lab publishes on loopback, as any visitor of the address
+    local = State(**{**vars(state), "url": f"https://{web.access_address}/"})
+    with Browser(local) as browser:
+        page = browser.client.get("/", headers={"Host": f"www.{ZONE}"})
+        assert page.status_code == 200
+        assert "A site on a cloud" in page.text
+
+    before = len(cloud.digitalocean.calls("^(POST|PUT|DELETE)"))
+    cloud.run("deploy", cloud.answers, "--json", "--yes")
+    assert len(cloud.digitalocean.calls("^(POST|PUT|DELETE)")) == before
+
+    cloud.run("destroy", "--yes", "demo")
+    assert left(cloud.digitalocean) == {}
+    assert cloud.cloudflare.lookup(f"www.{ZONE}")[1] == []
+    found = cloud.laboratory.provider.resources("demo")
+    assert not [resource for resource in found if resource.kind is ResourceKind.MACHINE]
+    assert cloud.digitalocean.violations == []
+    assert cloud.cloudflare.violations == []
