@@ -33,6 +33,9 @@ set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 apt-get -qq install -y --no-install-recommends apache2 libapache2-mod-php >/dev/null
+# the module does not enable itself where php-fpm was installed before
+php=$(php -r 'echo PHP_MAJOR_VERSION.".".PHP_MINOR_VERSION;')
+a2dismod -q mpm_event; a2enmod -q mpm_prefork "php$php"
 systemctl start mariadb
 mariadb -e "CREATE DATABASE stock; CREATE USER stock@localhost IDENTIFIED BY 'stock';
   GRANT ALL ON stock.* TO stock@localhost"
@@ -71,8 +74,11 @@ def main() -> int:
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="build-usb-bench-", dir="/var/tmp") as folder:
         print(f"{datetime.now(UTC):%Y-%m-%d}, {_machine()}, `make bench`\n")
-        _stages(Path(folder), first=options.first)
-        _pages(Path(folder))
+        try:
+            _stages(Path(folder), first=options.first)
+            _pages(Path(folder))
+        finally:
+            Laboratory(Path(folder) / "home" / "lab").clear("stock", "demo")
         _start()
     return 0
 
