@@ -1,4 +1,5 @@
-"""What every DNS provider must do, against real servers: knot for rfc2136."""
+"""What every DNS provider must do: rfc2136 against knot, the others against emulated APIs with a
+name server behind them."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import dns.flags
 import dns.message
@@ -20,7 +22,13 @@ import dns.tsig
 import dns.update
 import pytest
 
-from wizard.dns.base import RecordSet
+from tests.emulators import openapi
+from tests.emulators.cloudflare import CloudflareEmulator
+from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
+from tests.emulators.nameserver import NameServer
+from wizard.dns.base import DnsProvider, RecordSet
+from wizard.dns.cloudflare import Cloudflare
+from wizard.dns.digitalocean import DigitalOcean
 from wizard.dns.registry import PROVIDERS, open_dns
 from wizard.dns.rfc2136 import Rfc2136
 from wizard.errors import NotSupportedError, ProviderError, TransientError, UsageError
@@ -148,60 +156,177 @@ def provider(knot: Knot) -> Rfc2136:
     return opened
 
 
-def test_a_record_comes_changes_and_goes(knot: Knot, provider: Rfc2136) -> None:
-    assert provider.zone() == ZONE
-    assert provider.records("demo") == []
-    assert provider.ensure_record("demo", WWW)
-    assert not provider.ensure_record("demo", WWW)
-    assert knot.ask(WWW.name) == ["192.0.2.1"]
-    assert provider.records("demo") == [WWW]
+class Served(Protocol):
+    """A DNS provider under test, and the zone as others see and change it."""
 
-    two = RecordSet(WWW.name, ("192.0.2.2", "192.0.2.3"), 30)
-    assert provider.ensure_record("demo", two)
-    assert not provider.ensure_record("demo", replace(two, addresses=two.addresses[::-1]))
-    assert provider.records("demo") == [two]
-    assert provider.ensure_record("demo", replace(two, ttl=90))
+    provider: DnsProvider
 
-    provider.delete_record("demo", WWW.name)
-    provider.delete_record("demo", WWW.name)
-    assert provider.records("demo") == []
-    assert knot.ask(WWW.name) == []
-    assert knot.ask(f"_build-usb.{WWW.name}", "TXT") == []
+    def ask(self, name: str, kind: str = "A") -> list[str]:
+        """Return what is there, without any of the code under test."""
+
+    def replace(self, address: str) -> None:
+        """Give our record another address behind the provider's back."""
 
 
-def test_the_zone_itself_can_be_the_name(knot: Knot, provider: Rfc2136) -> None:
+class ServedByKnot:
+    def __init__(self, knot: Knot) -> None:
+        self.knot = knot
+        self.ask = knot.ask
+        self.provider: DnsProvider = open_dns("rfc2136", ZONE, knot.server, in_lab=True)
+
+    def replace(self, address: str) -> None:
+        self.knot.change(lambda update: update.replace("www", 60, "A", address))
+
+
+class ServedByCloudflare:
+    def __init__(self, api: CloudflareEmulator, server: NameServer) -> None:
+        self.api = api
+        self.zone = api.add_zone(ZONE)
+        another = {"comment": "build-usb deployment=another"}
+        api.add_record(self.zone, "NS", ZONE, f"ns.{ZONE}.")
+        api.add_record(self.zone, "A", f"foreign.{ZONE}", "192.0.2.99")
+        api.add_record(self.zone, "AAAA", f"six.{ZONE}", "2001:db8::1")
+        api.add_record(self.zone, "CNAME", f"alias.{ZONE}", f"foreign.{ZONE}")
+        api.add_record(self.zone, "A", f"other.{ZONE}", "192.0.2.98", **another)
+        api.add_record(self.zone, "A", f"odd.{ZONE}", "192.0.2.97", comment="something else")
+        token = Secret(next(iter(api.tokens)))
+        self.provider: DnsProvider = Cloudflare(ZONE, token, (server.address,), url=api.url)
+
+    def ask(self, name: str, kind: str = "A") -> list[str]:
+        records = self.api.records[self.zone].values()
+        return sorted(r["content"] for r in records if (r["name"], r["type"]) == (name, kind))
+
+    def replace(self, address: str) -> None:
+        ours = next(r for r in self.api.records[self.zone].values() if r["name"] == WWW.name)
+        ours["content"] = address
+
+
+class ServedByDigitalOcean:
+    def __init__(self, api: DigitalOceanEmulator, server: NameServer) -> None:
+        self.api = api
+        api.add_domain(ZONE)
+        for record in api.domains[ZONE].values():
+            record["data"] = f"ns.{ZONE}."
+        for kind, name, data in (
+            ("A", "foreign", "192.0.2.99"),
+            ("AAAA", "six", "2001:db8::1"),
+            ("CNAME", "alias", f"foreign.{ZONE}"),
+            ("TXT", "_build-usb.other", "deployment=another"),
+            ("A", "other", "192.0.2.98"),
+            ("TXT", "_build-usb.odd", "something else"),
+        ):
+            api.add_record(ZONE, kind, name, data)
+        token = Secret(TOKEN)
+        self.provider: DnsProvider = DigitalOcean(ZONE, token, (server.address,), url=api.url)
+
+    def ask(self, name: str, kind: str = "A") -> list[str]:
+        relative = "@" if name == ZONE else name.removesuffix(f".{ZONE}")
+        records = self.api.domains[ZONE].values()
+        return sorted({r["data"] for r in records if (r["name"], r["type"]) == (relative, kind)})
+
+    def replace(self, address: str) -> None:
+        ours = next(
+            r for r in self.api.domains[ZONE].values() if (r["name"], r["type"]) == ("www", "A")
+        )
+        ours["data"] = address
+
+
+@pytest.fixture(params=["rfc2136", "cloudflare", "digitalocean"])
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    if request.param == "rfc2136":
+        yield ServedByKnot(request.getfixturevalue("knot"))
+        return
+    emulator, harness = {
+        "cloudflare": (CloudflareEmulator, ServedByCloudflare),
+        "digitalocean": (DigitalOceanEmulator, ServedByDigitalOcean),
+    }[request.param]
+    api: Any
+    with emulator(openapi.document(request.param)) as api, NameServer(api.lookup) as server:
+        yield harness(api, server)
+        assert api.violations == []
+
+
+def test_a_record_comes_changes_and_goes(served: Served) -> None:
+    assert served.provider.zone() == ZONE
+    assert served.provider.records("demo") == []
+    assert served.provider.ensure_record("demo", WWW)
+    assert not served.provider.ensure_record("demo", WWW)
+    assert served.ask(WWW.name) == ["192.0.2.1"]
+    assert served.provider.records("demo") == [WWW]
+
+    two = RecordSet(WWW.name, ("192.0.2.2", "192.0.2.3"), 120)
+    assert served.provider.ensure_record("demo", two)
+    assert not served.provider.ensure_record("demo", replace(two, addresses=two.addresses[::-1]))
+    assert served.provider.records("demo") == [two]
+    assert served.provider.ensure_record("demo", replace(two, ttl=90))
+
+    served.provider.delete_record("demo", WWW.name)
+    served.provider.delete_record("demo", WWW.name)
+    assert served.provider.records("demo") == []
+    assert served.ask(WWW.name) == []
+    assert served.ask(f"_build-usb.{WWW.name}", "TXT") == []
+
+
+def test_the_zone_itself_can_be_the_name(served: Served) -> None:
     apex = RecordSet(ZONE, ("192.0.2.7",), 60)
-    assert provider.ensure_record("demo", apex)
-    assert provider.records("demo") == [apex]
-    assert provider.zone() == ZONE
-    provider.delete_record("demo", ZONE)
-    assert provider.records("demo") == []
-    assert knot.ask(ZONE, "NS") == [f"ns.{ZONE}."]
+    assert served.provider.ensure_record("demo", apex)
+    assert served.provider.records("demo") == [apex]
+    assert served.provider.zone() == ZONE
+    served.provider.delete_record("demo", ZONE)
+    assert served.provider.records("demo") == []
+    assert served.ask(ZONE, "NS") == [f"ns.{ZONE}."]
 
 
 @pytest.mark.parametrize("name", ["foreign", "six", "alias", "other", "odd"])
-def test_what_is_not_ours_is_never_touched(knot: Knot, provider: Rfc2136, name: str) -> None:
+def test_what_is_not_ours_is_never_touched(served: Served, name: str) -> None:
     full = f"{name}.{ZONE}"
 
     def everything() -> list[list[str]]:
         kinds = ("A", "AAAA", "CNAME")
-        marker = knot.ask(f"_build-usb.{full}", "TXT")
-        return [*(knot.ask(full, kind) for kind in kinds), marker]
+        marker = served.ask(f"_build-usb.{full}", "TXT")
+        return [*(served.ask(full, kind) for kind in kinds), marker]
 
     before = everything()
     with pytest.raises(ProviderError, match="not this deployment's") as error:
-        provider.ensure_record("demo", replace(WWW, name=full))
+        served.provider.ensure_record("demo", replace(WWW, name=full))
     assert error.value.cure
-    provider.delete_record("demo", full)
+    served.provider.delete_record("demo", full)
     assert everything() == before
 
 
-def test_deployments_do_not_see_each_other(provider: Rfc2136) -> None:
-    provider.ensure_record("demo", WWW)
-    provider.ensure_record("second", replace(WWW, name=f"second.{ZONE}"))
-    provider.delete_record("second", WWW.name)
-    assert provider.records("demo") == [WWW]
-    assert [record.name for record in provider.records("another")] == [f"other.{ZONE}"]
+def test_deployments_do_not_see_each_other(served: Served) -> None:
+    served.provider.ensure_record("demo", WWW)
+    served.provider.ensure_record("second", replace(WWW, name=f"second.{ZONE}"))
+    served.provider.delete_record("second", WWW.name)
+    assert served.provider.records("demo") == [WWW]
+    assert [record.name for record in served.provider.records("another")] == [f"other.{ZONE}"]
+
+
+def test_waits_until_served(served: Served) -> None:
+    served.provider.ensure_record("demo", WWW)
+    served.provider.wait_until_served(WWW, 5)
+    late = threading.Timer(0.3, served.replace, ["192.0.2.9"])
+    late.start()
+    served.provider.wait_until_served(replace(WWW, addresses=("192.0.2.9",)), 10)
+    late.join()
+    with pytest.raises(TransientError, match="not served everywhere") as error:
+        served.provider.wait_until_served(WWW, 0.2)
+    assert "192.0.2.9" in error.value.why
+
+
+def test_what_others_change_is_put_right(served: Served) -> None:
+    served.provider.ensure_record("demo", WWW)
+    served.replace("192.0.2.50")
+    assert served.provider.ensure_record("demo", WWW)
+    assert served.ask(WWW.name) == list(WWW.addresses)
+
+
+def test_names_outside_the_zone_are_refused(served: Served) -> None:
+    with pytest.raises(ProviderError, match="not in the zone"):
+        served.provider.ensure_record("demo", replace(WWW, name="www.elsewhere.test"))
+
+
+# -- rfc2136's own --------------------------------------------------------------------------------
 
 
 def test_a_record_someone_adds_meanwhile_is_not_overwritten(knot: Knot) -> None:
@@ -259,17 +384,6 @@ def test_many_at_once_end_in_one_of_their_wishes(knot: Knot) -> None:
     assert tuple(served) in [record.addresses for record in wishes]
 
 
-def test_waits_until_served(knot: Knot, provider: Rfc2136) -> None:
-    provider.ensure_record("demo", WWW)
-    provider.wait_until_served(WWW, 5)
-    late = threading.Timer(
-        0.3, knot.change, [lambda update: update.replace("www", 60, "A", "192.0.2.9")]
-    )
-    late.start()
-    provider.wait_until_served(replace(WWW, addresses=("192.0.2.9",)), 10)
-    late.join()
-
-
 def test_names_the_servers_that_do_not_serve_it(knot: Knot) -> None:
     silent = ("127.0.0.1", free_port())
     provider = Rfc2136(ZONE, knot.server, (("127.0.0.1", knot.server.port), silent))
@@ -323,16 +437,14 @@ def test_a_zone_that_may_not_be_listed_is_explained(knot: Knot) -> None:
     assert "transfers" in error.value.cure
 
 
-def test_names_outside_the_zone_are_refused(provider: Rfc2136) -> None:
-    with pytest.raises(ProviderError, match="not in the zone"):
-        provider.ensure_record("demo", replace(WWW, name="www.elsewhere.test"))
-
-
 def test_the_registry_names_what_works(knot: Knot) -> None:
     for name in PROVIDERS:
-        assert open_dns(name, ZONE, knot.server, in_lab=False).name == name
-    with pytest.raises(NotSupportedError, match="cloudflare") as error:
-        open_dns("cloudflare", ZONE, None, in_lab=False)
+        opened = open_dns(name, ZONE, knot.server, in_lab=False, token=Secret("a-token"))
+        assert opened.name == name
+        assert "a-token" not in repr(opened)
+    with pytest.raises(NotSupportedError, match="route53") as error:
+        open_dns("route53", ZONE, None, in_lab=False)
     assert "rfc2136" in error.value.cure
-    with pytest.raises(UsageError):
-        open_dns("rfc2136", ZONE, None, in_lab=False)
+    for name in PROVIDERS:
+        with pytest.raises(UsageError):
+            open_dns(name, ZONE, None, in_lab=False)

@@ -281,10 +281,39 @@ def test_what_works_is_not_refused(new: str) -> None:
     support.refuse_unsupported(loads(REHEARSAL.replace("mode: development", new), "a.yaml"))
 
 
+CLOUD = """
+version: 1
+name: demo
+mode: development
+provider: {name: digitalocean, region: fra1, credentials: {environment: TOKEN}}
+application:
+  {kind: wordpress, title: A site, admin: {user: jo, email: jo@example.org}, source: {kind: fresh}}
+domain: {name: www.example.org}
+dns: {provider: cloudflare, zone: example.org, credentials: {environment: TOKEN}}
+object_storage: {credentials: {environment: KEYS}}
+ssh: {build_machine: 203.0.113.7}
+"""
+
+
+def test_a_cloud_works_once_it_knows_the_build_machine() -> None:
+    support.refuse_unsupported(loads(CLOUD, "a.yaml"))
+    for old, new, named in (
+        ("ssh: {build_machine: 203.0.113.7}", "", "ssh.build_machine: asked for null"),
+        ("example.org, cred", "example.org, proxied: true, cred", "dns.proxied: asked for true"),
+        ("name: digitalocean", "name: aws", "provider.name: asked for 'aws'"),
+        ("{environment: KEYS}", "{home: keys}", "object_storage.credentials.home: asked for"),
+    ):
+        with pytest.raises(NotSupportedError) as caught:
+            support.refuse_unsupported(loads(CLOUD.replace(old, new), "a.yaml"))
+        assert named in caught.value.why
+        assert len(caught.value.why.splitlines()) == 1
+
+
 def test_every_setting_works_or_is_named() -> None:
     # a key added to the model without a thought for `support` shows up in the reference as
     # working: these are the sections that do today
-    named = {key.split(".")[0] for key in (*support.WORKING, *support.NOT_YET)}
+    every = (*support.WORKING, *support.NOT_YET, *support.WITH_OTHERS, *support.WITH_CLOUDS)
+    named = {key.split(".")[0] for key in every}
     assert set(Answers.model_fields) - named == {
         "version",
         "name",
@@ -292,7 +321,7 @@ def test_every_setting_works_or_is_named() -> None:
         "firewall",
         "tls",
     }
-    for key in (*support.WORKING, *support.NOT_YET, *support.WITH_OTHERS):
+    for key in every:
         assert keys.field_at(parsed(key)), key
 
 

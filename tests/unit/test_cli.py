@@ -15,7 +15,10 @@ from wizard.errors import ExitCode
 from wizard.paths import config_templates
 
 REHEARSAL = config_templates() / "answers" / "rehearsal.yaml"
-HEAVY = ("textual", "gevent", "pyinfra", "boto3", "botocore", "paramiko", "pydantic", "rich")
+HEAVY = (
+    *("textual", "gevent", "pyinfra", "boto3", "botocore", "paramiko", "pydantic", "rich"),
+    *("cloudflare", "digitalocean", "requests"),
+)
 
 
 def build_usb(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:

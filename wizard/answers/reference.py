@@ -114,6 +114,8 @@ def _works(key: str) -> str:
     not_yet = support.NOT_YET + support.WITH_OTHERS
     if any(key == name or key.startswith(f"{name}.") for name in not_yet):
         return "not yet"
+    if key in support.WITH_CLOUDS:
+        return "with a cloud"
     if key in support.WORKING:
         return ", ".join(f"`{v if isinstance(v, str) else shown(v)}`" for v in support.WORKING[key])
     if key == "tls.authority":

@@ -17,12 +17,13 @@ from wizard.errors import NotSupportedError
 
 WORKING: Mapping[str, tuple[object, ...]] = {
     "mode": ("development",),
-    "provider.name": ("local",),
+    "provider.name": ("local", "digitalocean"),
     "machines.os": ("debian-13",),
     "application.kind": ("wordpress",),
     "application.source.kind": ("fresh",),
     "application.locale": ("en_US",),
-    "dns.provider": ("rfc2136",),
+    "dns.provider": ("rfc2136", "cloudflare", "digitalocean"),
+    "dns.proxied": (False,),
     "database.engine": ("mariadb",),
     "database.managed": (False,),
     "webserver.kind": ("nginx",),
@@ -32,8 +33,8 @@ WORKING: Mapping[str, tuple[object, ...]] = {
 """The values that work in this version, for keys where not all that is right does."""
 
 NOT_YET = (
-    "object_storage",
-    "ssh.build_machine",
+    "object_storage.provider",
+    "object_storage.endpoint",
     "backups",
     "baselines",
     "assets",
@@ -43,12 +44,14 @@ NOT_YET = (
 )
 """Keys and sections that only work with their defaults in this version."""
 
-WITH_OTHERS = (
-    "provider.credentials",
-    "dns.credentials",
-    "dns.proxied",
-    "machines.sizes.autoscaler",
+WITH_CLOUDS = (
+    "object_storage.region",
+    "object_storage.credentials",
+    "ssh.build_machine",
 )
+"""Keys that only work with their defaults in a rehearsal, which knows better."""
+
+WITH_OTHERS = ("machines.sizes.autoscaler",)
 """Keys that are right only together with values that do not work yet."""
 
 AUTHORITIES = ("letsencrypt", "letsencrypt-staging")
@@ -57,7 +60,7 @@ AUTHORITIES = ("letsencrypt", "letsencrypt-staging")
 
 def unsupported(answers: Answers) -> list[Problem]:
     """Return every setting that this version cannot do yet, in the order of the document."""
-    found = [*_values(answers), *_authority(answers), *_sections(answers)]
+    found = [*_values(answers), *_authority(answers), *_sections(answers), *_cloud(answers)]
     order = list(Answers.model_fields)
     return sorted(found, key=lambda problem: order.index(str(problem.path[0])))
 
@@ -96,7 +99,7 @@ def _authority(answers: Answers) -> Iterator[Problem]:
 
 
 def _sections(answers: Answers) -> Iterator[Problem]:
-    for key in NOT_YET:
+    for key in (*NOT_YET, *(WITH_CLOUDS if answers.provider.name == "local" else ())):
         path = parsed(key)
         value: Any = answers
         default: Any = None
@@ -104,6 +107,19 @@ def _sections(answers: Answers) -> Iterator[Problem]:
             default = type(value).model_fields[str(part)].default
             value = getattr(value, str(part))
         yield from _differences(path, value, default)
+
+
+def _cloud(answers: Answers) -> Iterator[Problem]:
+    clouds = [name for name in WORKING["provider.name"] if name != "local"]
+    if answers.provider.name in clouds and answers.ssh.build_machine is None:
+        allowed = "the address or network that machines see this computer at"
+        yield Problem(("ssh", "build_machine"), "null: to find it out", allowed)
+    # no command puts a secret of the user's into the build home yet
+    for section in ("provider", "dns", "object_storage"):
+        source = getattr(answers, section).credentials
+        if source is not None and source.home is not None:
+            allowed = "{environment: VARIABLE}, {file: /path}"
+            yield Problem((section, "credentials", "home"), shown(source.home), allowed)
 
 
 def _differences(path: KeyPath, value: object, default: object) -> Iterator[Problem]:

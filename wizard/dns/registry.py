@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 from wizard.dns.base import DnsProvider
 from wizard.errors import NotSupportedError, UsageError
 from wizard.providers.base import DnsServer
+from wizard.secrets import Secret
 
-PROVIDERS = {"rfc2136": "wizard.dns.rfc2136:Rfc2136"}
+PROVIDERS = {
+    "rfc2136": "wizard.dns.rfc2136:Rfc2136",
+    "cloudflare": "wizard.dns.cloudflare:Cloudflare",
+    "digitalocean": "wizard.dns.digitalocean:DigitalOcean",
+}
 
 
-def open_dns(name: str, zone: str, server: DnsServer | None, *, in_lab: bool) -> DnsProvider:
+def open_dns(
+    name: str,
+    zone: str,
+    server: DnsServer | None,
+    *,
+    in_lab: bool,
+    token: Secret | None = None,
+    url: str = "",
+) -> DnsProvider:
     """Return the DNS provider `name` for `zone`; asks no one yet.
 
-    `in_lab`: the zone's name servers cannot be reached from here, `server` stands for them.
-    Raises NotSupportedError for names that are planned or unknown, UsageError without a server.
+    `server` takes the updates (rfc2136); `in_lab`: the zone's name servers cannot be reached from
+    here, it stands for them. The others have an API: `token`, and `url` where it is not the
+    vendor's own. NotSupportedError for names that are planned or unknown, UsageError without
+    server or token.
     """
     if name not in PROVIDERS:
         raise NotSupportedError(
@@ -24,13 +39,23 @@ def open_dns(name: str, zone: str, server: DnsServer | None, *, in_lab: bool) ->
             where="dns.provider",
             cure=f"choose one of: {', '.join(PROVIDERS)}",
         )
-    if server is None:
-        raise UsageError(
-            "the answers do not say which DNS server takes the updates",
-            where="dns.rfc2136",
-            cure="fill in server, key_name and key; only a rehearsal brings its own DNS server",
-        )
     module, _, attribute = PROVIDERS[name].partition(":")
+    given: dict[str, Any] = {}
+    if name == "rfc2136":
+        if server is None:
+            raise UsageError(
+                "the answers do not say which DNS server takes the updates",
+                where="dns.rfc2136",
+                cure="fill in server, key_name and key; only a rehearsal brings its own DNS server",
+            )
+        given["authoritative"] = ((server.address, server.port),) if in_lab else None
+    elif token is None:
+        raise UsageError(
+            f"the answers do not say where the API token of {name} comes from",
+            where="dns.credentials",
+            cure="name its source: {environment: VARIABLE}, {file: /path} or {home: name}",
+        )
+    elif url:
+        given["url"] = url
     adapter = getattr(import_module(module), attribute)
-    authoritative = ((server.address, server.port),) if in_lab else None
-    return cast(DnsProvider, adapter(zone, server, authoritative=authoritative))
+    return cast(DnsProvider, adapter(zone, server if name == "rfc2136" else token, **given))

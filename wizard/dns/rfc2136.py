@@ -11,11 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.query
 import dns.rcode
 import dns.rdataclass
 import dns.rdataset
@@ -25,6 +23,7 @@ import dns.rrset
 import dns.update
 from dns.rdatatype import AAAA, CNAME, NS, SOA, TXT, A
 
+from wizard.dns import propagation
 from wizard.dns.base import RecordSet
 from wizard.dns.exchange import Address, Exchange, addresses_of
 from wizard.errors import ProviderError, TransientError
@@ -33,7 +32,7 @@ from wizard.providers.base import DnsServer
 _MARKER = "_build-usb"
 _TIMEOUT = 5.0  # seconds to connect and answer
 _ATTEMPTS = 5  # reads and updates while others change the same name
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between questions while waiting
+_FIRST_PAUSE = 0.1  # seconds after the first attempt, then doubled
 _PREREQUISITE_FAILED = (dns.rcode.NXRRSET, dns.rcode.YXRRSET)
 
 
@@ -141,30 +140,15 @@ class Rfc2136:
 
         TransientError naming the servers that do not after `deadline` seconds.
         """
-        end = time.monotonic() + deadline
-        name = self._absolute(record.name)
-        waiting = list(self._authoritative or self._name_servers())
-        wanted, answers, pause = sorted(record.addresses), {}, _FIRST_PAUSE
-        while True:
-            for server in waiting:
-                answers[server] = self._served(name, server)
-            waiting = [server for server in waiting if answers[server] != wanted]
-            left = end - time.monotonic()
-            if not waiting:
-                return
-            if left <= 0:
-                raise TransientError(
-                    f"{record.name} is not served everywhere after {deadline:.0f} s",
-                    where=self._text(self._zone),
-                    why="\n".join(
-                        f"{address}:{port} says {_said(answers[address, port])}, not "
-                        f"{', '.join(wanted)}"
-                        for address, port in waiting
-                    ),
-                    cure="run again later: secondary servers may need minutes to follow",
-                )
-            self._pause(min(pause, left))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        self._absolute(record.name)
+        propagation.wait_until_served(
+            record,
+            self._authoritative or self._name_servers(),
+            self._text(self._zone),
+            deadline,
+            timeout=self._timeout,
+            pause=self._pause,
+        )
 
     # -- what is there -----------------------------------------------------------------------------
 
@@ -222,15 +206,6 @@ class Rfc2136:
                 cure="correct the zone's NS records",
             )
         return found
-
-    def _served(self, name: dns.name.Name, server: Address) -> list[str] | str:
-        query = dns.message.make_query(name, A, flags=0)
-        try:
-            answer = dns.query.tcp(query, server[0], self._timeout, server[1])
-        except (OSError, EOFError, dns.exception.DNSException) as error:
-            return f"nothing ({error or type(error).__name__})"
-        found = answer.get_rrset(dns.message.ANSWER, name, dns.rdataclass.IN, A)
-        return sorted(rdata.to_text() for rdata in found or ())
 
     # -- updates -----------------------------------------------------------------------------------
 
@@ -304,7 +279,3 @@ def _is(found: dns.rrset.RRset | None, record: RecordSet) -> bool:
         and found.ttl == record.ttl
         and sorted(rdata.to_text() for rdata in found) == sorted(record.addresses)
     )
-
-
-def _said(answer: list[str] | str) -> str:
-    return answer if isinstance(answer, str) else ", ".join(answer) or "that there is no address"

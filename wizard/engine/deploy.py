@@ -144,7 +144,7 @@ def _provider(context: Context, report: Reporter) -> str:
     context.provider.prepare(report.progress)
     context.services = context.provider.services(context.plan.zone)
     context.dns = open.dns(context.answers, context.services, context.secrets)
-    storage = open.storage(context.answers, context.services)
+    storage = open.storage(context.answers, context.services, context.secrets)
     context.bucket = S3Bucket(context.plan.bucket.name, storage)
     return f"{context.provider.name} is ready"
 
@@ -190,6 +190,7 @@ def _create(context: Context, machine: PlannedMachine, report: Reporter) -> str:
             user_data=user_data(
                 machine.name, plan.ssh_port, first.private, first.public, login.public
             ),
+            authorized_key=login.public,
         )
     )
     context.journal.record("done", report.step, name=machine.name, id=found.id)

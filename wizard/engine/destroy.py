@@ -64,7 +64,7 @@ def _provider(context: Context, report: Reporter) -> str:
     context.provider.prepare(report.progress)
     context.services = context.provider.services(context.plan.zone)
     context.dns = open.dns(context.answers, context.services, context.secrets)
-    storage = open.storage(context.answers, context.services)
+    storage = open.storage(context.answers, context.services, context.secrets)
     context.bucket = S3Bucket(context.plan.bucket.name, storage)
     return context.provider.name
 

@@ -30,7 +30,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
     plan, answers, secrets = context.plan, context.answers, context.secrets
     assert context.network is not None
     found = context.state.machines[machine.name]
-    storage = open.storage(answers, context.services)
+    storage = open.storage(answers, context.services, secrets)
     authority = open.authority(answers, context.services)
     database = next(m for m in context.state.machines.values() if m.role is Role.DATABASE)
     login = keys.key_pair(secrets, "ssh_key")

@@ -23,9 +23,9 @@ def adopt(
     The answers only say where to look (name, provider, credentials); what was deployed comes from
     the bucket, encrypted under the passphrase of the lost build home.
     """
-    provider = engine_open.provider(answers.provider.name, home)
+    provider = engine_open.provider(answers.provider.name, home, engine_open.account(answers, None))
     provider.prepare(progress)
-    storage = engine_open.storage(answers, provider.services(answers.dns.zone))
+    storage = engine_open.storage(answers, provider.services(answers.dns.zone), None)
     for name in find_buckets(storage, answers.name):
         stored = S3Bucket(name, storage).get(BUNDLE_KEY)
         if stored is not None:

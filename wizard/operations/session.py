@@ -91,22 +91,27 @@ def planned_bucket(home: Home, name: str) -> str:
     return bucket_name(name, hashlib.sha256(home.recipient().encode()).hexdigest()[:8])
 
 
-def make_plan(home: Home, answers: Answers) -> Plan:
-    """Return the plan for these answers in this home; asks no one, creates nothing."""
-    facts = engine_open.provider(answers.provider.name, home).facts()
+def make_plan(home: Home, answers: Answers, secrets: SecretStore | None = None) -> Plan:
+    """Return the plan for these answers in this home; creates nothing. A cloud is asked for its
+    sizes and prices, with credentials that are in the home only if `secrets` are given."""
+    account = engine_open.account(answers, secrets)
+    facts = engine_open.provider(answers.provider.name, home, account).facts()
     return build(answers, facts, planned_bucket(home, answers.name))
 
 
 def make_context(session: Session, deployment: DeploymentHome, answers: Answers) -> Context:
     """Return the context of a run; call it with the deployment's lock held."""
-    plan = make_plan(session.home, answers)
+    secrets = session.secrets(deployment)
+    plan = make_plan(session.home, answers, secrets)
     state = states.load(deployment.state_file) or State(plan.deployment, plan.bucket.name)
     return Context(
         answers=answers,
         plan=plan,
         home=deployment,
-        secrets=session.secrets(deployment),
+        secrets=secrets,
         journal=deployment.open_journal(),
-        provider=engine_open.provider(answers.provider.name, session.home),
+        provider=engine_open.provider(
+            answers.provider.name, session.home, engine_open.account(answers, secrets)
+        ),
         state=state,
     )

@@ -21,6 +21,8 @@ from wizard.home.home import DeploymentHome
 from wizard.machines.agent_zipapp import AGENT_PATH
 from wizard.machines.job import Connection
 from wizard.operations.session import Session, read_answers, read_state
+from wizard.providers.base import Provider
+from wizard.rules import Role
 from wizard.secrets import Secret
 
 SSH_SECONDS = 10.0
@@ -59,9 +61,7 @@ def status(session: Session, deployment: DeploymentHome) -> Status:
     """Return how the deployment is now."""
     state = read_state(deployment)
     login = keys.key_pair(session.secrets(deployment), "ssh_key").private
-    provider = engine_open.provider(
-        state.provider or read_answers(deployment).provider.name, session.home
-    )
+    provider = _provider(session, deployment)
     present = {machine.name: machine for machine in provider.machines(deployment.name)}
     with ThreadPoolExecutor() as pool:
         site = pool.submit(_site, state)
@@ -161,7 +161,9 @@ def _machine(machine: MachineState, port: int, login: Secret, present: str) -> M
 def _site(state: State) -> tuple[str, list[str]]:
     if not state.url:
         return "", ["the deployment was never finished: run build-usb deploy again"]
-    address = httpx.URL(state.url).host
+    # the machine itself: whether its name leads there is looked at apart
+    webservers = [m for m in state.machines.values() if m.role is Role.WEBSERVER]
+    address = webservers[0].access_address if webservers else httpx.URL(state.url).host
     try:
         answer = verify.ask(state.hosts[0], address, state.authority_root)
     except httpx.HTTPError as error:
@@ -170,11 +172,17 @@ def _site(state: State) -> tuple[str, list[str]]:
     return text, [] if answer.healthy else [f"the site answers with HTTP status {answer.status}"]
 
 
+def _provider(session: Session, deployment: DeploymentHome) -> Provider:
+    answers = read_answers(deployment)
+    account = engine_open.account(answers, session.secrets(deployment))
+    return engine_open.provider(answers.provider.name, session.home, account)
+
+
 def _dns(session: Session, deployment: DeploymentHome, state: State) -> tuple[str, list[str]]:
     answers = read_answers(deployment)
     secrets = session.secrets(deployment)
     try:
-        provider = engine_open.provider(answers.provider.name, session.home)
+        provider = _provider(session, deployment)
         dns = engine_open.dns(answers, provider.services(answers.dns.zone), secrets)
         records = dns.records(deployment.name)
     except BuildUsbError as error:

@@ -90,7 +90,7 @@ class MachineSpec:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine that exists.
+    """A machine that exists; its `state` is "running" when it is as it should be.
 
     `private_address` is what other machines use, `public_address` what DNS points to, and
     `access_address` where the build machine (and its user's browser) reaches it. On clouds the

@@ -5,20 +5,24 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from wizard.errors import NotSupportedError
-from wizard.providers.base import Provider
+from wizard.errors import NotSupportedError, UsageError
+from wizard.providers.base import Account, Provider
 
-_MODULES = {"local": "wizard.providers.local:LocalProvider"}
-_PLANNED = ("aws", "digitalocean", "exoscale", "linode", "vultr", "hetzner")
+_MODULES = {
+    "local": "wizard.providers.local:LocalProvider",
+    "digitalocean": "wizard.providers.digitalocean:DigitalOceanProvider",
+}
+_PLANNED = ("aws", "exoscale", "linode", "vultr", "hetzner")
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the providers that work."""
+    """Return the names of the providers there are."""
     return tuple(_MODULES)
 
 
-def create(name: str, *, lab_dir: Path) -> Provider:
-    """Return the provider of that name; NotSupportedError if there is none (yet)."""
+def create(name: str, *, lab_dir: Path, account: Account | None = None) -> Provider:
+    """Return the provider of that name, asking no one yet. Clouds need an `account`, UsageError
+    without; NotSupportedError if there is no such provider (yet)."""
     if name not in _MODULES:
         known = "is known, but this version cannot use it yet" if name in _PLANNED else "is unknown"
         raise NotSupportedError(
@@ -26,6 +30,14 @@ def create(name: str, *, lab_dir: Path) -> Provider:
             where="provider.name",
             cure=f"use {' or '.join(names())}",
         )
+    if name != "local" and account is None:
+        raise UsageError(
+            f"the answers do not say where the API token of {name} comes from",
+            where="provider.credentials",
+            cure="name its source: {environment: VARIABLE}, {file: /path} or {home: name}",
+        )
     module, _, attribute = _MODULES[name].partition(":")
-    provider: Provider = getattr(import_module(module), attribute)(lab_dir)
+    provider: Provider = getattr(import_module(module), attribute)(
+        lab_dir if name == "local" else account
+    )
     return provider

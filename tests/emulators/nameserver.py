@@ -1,0 +1,58 @@
+"""An authoritative name server over TCP that answers from a function: what stands behind an
+emulated DNS API."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rrset
+
+Lookup = Callable[[str], tuple[int, list[str]]]
+"""Returns TTL in seconds and the A records of a name without trailing dot."""
+
+
+class NameServer:
+    """A context manager; `address` is what clients connect to."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        outer = self
+        self._lookup = lookup
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                while size := self.rfile.read(2):
+                    query = dns.message.from_wire(self.rfile.read(int.from_bytes(size, "big")))
+                    answer = outer.answer(query).to_wire()
+                    self.wfile.write(len(answer).to_bytes(2, "big") + answer)
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+
+            def handle_error(self, *_: object) -> None:
+                """Clients that go away are part of the tests."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.address: tuple[str, int] = ("127.0.0.1", self._server.server_address[1])
+
+    def answer(self, query: dns.message.Message) -> dns.message.Message:
+        answer = dns.message.make_response(query)
+        answer.flags |= dns.flags.AA
+        name = query.question[0].name
+        ttl, addresses = self._lookup(name.to_text(omit_final_dot=True))
+        if addresses:
+            answer.answer.append(dns.rrset.from_text(name, ttl, "IN", "A", *addresses))
+        return answer
+
+    def __enter__(self) -> NameServer:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._server.shutdown()
+        self._server.server_close()
