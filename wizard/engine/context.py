@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 
 from wizard.answers.model import Answers
 from wizard.dns.base import DnsProvider
+from wizard.engine import open
 from wizard.engine import state as states
 from wizard.engine.state import State
+from wizard.events import Progress
 from wizard.home.home import DeploymentHome
 from wizard.home.journal import Journal
 from wizard.home.store import SecretStore
 from wizard.plan.model import Plan
 from wizard.providers.base import Network, Provider, Services
 from wizard.storage.base import Bucket
+from wizard.storage.s3 import S3Bucket
 
 
 @dataclass
@@ -47,3 +50,11 @@ class Context:
                 states.save(self.home.state_file, changed)
                 self.state = changed
             return changed
+
+    def connect(self, progress: Progress) -> None:
+        """Prepare the provider and open what it and the answers name: services, DNS, bucket."""
+        self.provider.prepare(progress)
+        self.services = self.provider.services(self.plan.zone)
+        self.dns = open.dns(self.answers, self.services, self.secrets)
+        storage = open.storage(self.answers, self.services, self.secrets)
+        self.bucket = S3Bucket(self.plan.bucket.name, storage)

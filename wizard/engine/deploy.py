@@ -28,7 +28,6 @@ from wizard.machines.job import Connection, Phase
 from wizard.plan.model import PlannedMachine
 from wizard.providers.base import MachineSpec
 from wizard.rules import Role
-from wizard.storage.s3 import S3Bucket
 
 BUNDLE_KEY = "state/bundle.age"
 PEERS_KEY = "peers.json"
@@ -141,11 +140,7 @@ def steps(context: Context) -> list[Step]:
 
 
 def _provider(context: Context, report: Reporter) -> str:
-    context.provider.prepare(report.progress)
-    context.services = context.provider.services(context.plan.zone)
-    context.dns = open.dns(context.answers, context.services, context.secrets)
-    storage = open.storage(context.answers, context.services, context.secrets)
-    context.bucket = S3Bucket(context.plan.bucket.name, storage)
+    context.connect(report.progress)
     return f"{context.provider.name} is ready"
 
 

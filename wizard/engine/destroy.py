@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import threading
 
-from wizard.engine import graph, open
+from wizard.engine import graph
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
 from wizard.errors import ProviderError
 from wizard.events import EventSink
 from wizard.providers.base import Resource, ResourceKind
-from wizard.storage.s3 import S3Bucket
 
 
 def destroy(context: Context, sink: EventSink, stop: threading.Event) -> list[graph.StepResult]:
@@ -61,11 +60,7 @@ def _deletions(context: Context, resources: list[Resource]) -> list[Step]:
 
 
 def _provider(context: Context, report: Reporter) -> str:
-    context.provider.prepare(report.progress)
-    context.services = context.provider.services(context.plan.zone)
-    context.dns = open.dns(context.answers, context.services, context.secrets)
-    storage = open.storage(context.answers, context.services, context.secrets)
-    context.bucket = S3Bucket(context.plan.bucket.name, storage)
+    context.connect(report.progress)
     return context.provider.name
 
 
