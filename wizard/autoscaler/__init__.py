@@ -1,0 +1,1 @@
+"""What runs on autoscaler machines: watches the webservers, mends, replaces, adds, removes."""
