@@ -7,6 +7,7 @@ interruption, kill -9 included, ends in the same place.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -25,7 +26,7 @@ from wizard.home import bundle, keys
 from wizard.machines.agent_zipapp import AGENT_PATH
 from wizard.machines.first_boot import user_data
 from wizard.machines.job import Connection, Phase
-from wizard.plan.model import PlannedMachine
+from wizard.plan.model import PlannedMachine, PlannedRecord
 from wizard.providers.base import MachineSpec
 from wizard.rules import Role
 
@@ -40,56 +41,14 @@ SITE_DEADLINE = 60.0
 
 def steps(context: Context) -> list[Step]:
     """Return the steps of a deployment, expected seconds as measured in a rehearsal."""
-    plan = context.plan
-    machines = plan.machines
-    leader = plan.of_role(Role.WEBSERVER)[0].name
-
-    def for_machine(machine: PlannedMachine) -> list[Step]:
-        name = machine.name
-        return [
-            Step(
-                f"create:{name}",
-                "create",
-                lambda report: _create(context, machine, report),
-                needs=("network", "firewall"),
-                machine=name,
-                expected=1,
-            ),
-            Step(
-                f"contact:{name}",
-                "first contact",
-                lambda report: _contact(context, machine, report),
-                needs=(f"create:{name}",),
-                machine=name,
-                expected=12,
-            ),
-            Step(
-                f"configure:{name}",
-                "configure",
-                lambda report: _configure(context, machine, Phase.BASE, report),
-                needs=(f"contact:{name}", "peers"),
-                machine=name,
-                expected=14,
-            ),
-            Step(
-                f"check:{name}",
-                "check",
-                lambda report: _check(context, machine, report),
-                needs=(
-                    f"configure:{name}",
-                    *(("certificate", "application") if name == leader else ()),
-                ),
-                machine=name,
-                deadline=CHECK_DEADLINE,
-            ),
-        ]
-
+    machines = context.plan.machines
+    webservers = context.plan.of_role(Role.WEBSERVER)
     return [
         Step("provider", "prepare the provider", lambda r: _provider(context, r), expected=3),
         Step("network", "private network", lambda r: _network(context, r), ("provider",)),
         Step("firewall", "native firewall", lambda r: _firewall(context, r), ("network",)),
         Step("bucket", "bucket", lambda r: _bucket(context, r), ("provider",)),
-        *(step for machine in machines for step in for_machine(machine)),
+        *(step for machine in machines for step in _machine_steps(context, machine)),
         Step(
             "peers",
             "announce the machines to each other",
@@ -100,29 +59,10 @@ def steps(context: Context) -> list[Step]:
             "dns",
             "DNS records",
             lambda report: _dns(context, report),
-            needs=tuple(f"create:{m.name}" for m in plan.of_role(Role.WEBSERVER)),
+            needs=tuple(f"create:{m.name}" for m in webservers),
             expected=2,
         ),
-        Step(
-            "certificate",
-            "certificate",
-            lambda report: _configure(
-                context, plan.of_role(Role.WEBSERVER)[0], Phase.CERTIFICATE, report
-            ),
-            needs=("dns", f"configure:{leader}"),
-            machine=leader,
-            expected=8,
-        ),
-        Step(
-            "application",
-            "application",
-            lambda report: _configure(
-                context, plan.of_role(Role.WEBSERVER)[0], Phase.APPLICATION, report
-            ),
-            needs=tuple(f"configure:{m.name}" for m in machines),
-            machine=leader,
-            expected=8,
-        ),
+        *(step for machine in webservers for step in _site(context, machine)),
         Step(
             "verify",
             "ask the site as a visitor would",
@@ -131,10 +71,88 @@ def steps(context: Context) -> list[Step]:
             expected=1,
         ),
         Step(
+            "publish",
+            "DNS records of all webservers",
+            lambda report: _publish(context, report),
+            needs=("verify",),
+        ),
+        Step(
             "save",
             "keep the deployment's state in its bucket",
             lambda report: _save(context, report),
-            needs=("verify",),
+            needs=("publish",),
+        ),
+    ]
+
+
+def _machine_steps(context: Context, machine: PlannedMachine) -> list[Step]:
+    """Return what every machine goes through, whatever its role."""
+    name = machine.name
+    site = ("certificate", "application") if machine.role is Role.WEBSERVER else ()
+    return [
+        Step(
+            f"create:{name}",
+            "create",
+            lambda report: _create(context, machine, report),
+            needs=("network", "firewall"),
+            machine=name,
+            expected=1,
+        ),
+        Step(
+            f"contact:{name}",
+            "first contact",
+            lambda report: _contact(context, machine, report),
+            needs=(f"create:{name}",),
+            machine=name,
+            expected=12,
+        ),
+        Step(
+            f"configure:{name}",
+            "configure",
+            lambda report: _configure(context, machine, Phase.BASE, report),
+            needs=(f"contact:{name}", "peers"),
+            machine=name,
+            expected=14,
+        ),
+        Step(
+            f"check:{name}",
+            "check",
+            lambda report: _check(context, machine, report),
+            needs=(f"configure:{name}", *(f"{what}:{name}" for what in site)),
+            machine=name,
+            deadline=CHECK_DEADLINE,
+        ),
+    ]
+
+
+def _site(context: Context, machine: PlannedMachine) -> list[Step]:
+    """Return what puts the site on a webserver. The leader gets the certificate and installs the
+    application; the others take both over from it."""
+    name = machine.name
+    webservers = [m.name for m in context.plan.of_role(Role.WEBSERVER)]
+    leader = webservers[0]
+    # the authority may ask any webserver that is in DNS
+    first = ("dns", *(f"configure:{m}" for m in webservers))
+    database = tuple(f"configure:{m.name}" for m in context.plan.of_role(Role.DATABASE))
+    return [
+        Step(
+            f"certificate:{name}",
+            "certificate",
+            lambda report: _configure(context, machine, Phase.CERTIFICATE, report),
+            needs=first if name == leader else (f"certificate:{leader}",),
+            machine=name,
+            expected=8,
+        ),
+        Step(
+            f"application:{name}",
+            "application",
+            lambda report: _configure(context, machine, Phase.APPLICATION, report),
+            needs=(
+                f"configure:{name}",
+                *(database if name == leader else (f"application:{leader}",)),
+            ),
+            machine=name,
+            expected=8,
         ),
     ]
 
@@ -270,13 +288,36 @@ def _configure(context: Context, machine: PlannedMachine, phase: Phase, report: 
 
 
 def _dns(context: Context, report: Reporter) -> str:
+    """Point the names at the leader, and at the others that they already pointed at: a new
+    webserver gets visitors when it has shown that it can serve them."""
+    assert context.dns is not None
+    context.dns.zone()
+    leader = context.plan.of_role(Role.WEBSERVER)[0].name
+    known = {r.name: r.addresses for r in context.dns.records(context.plan.deployment)}
+    return _point(
+        context,
+        report,
+        lambda planned, machine: (
+            machine.name == leader or machine.public_address in known.get(planned.name, ())
+        ),
+    )
+
+
+def _publish(context: Context, report: Reporter) -> str:
+    if len(context.plan.of_role(Role.WEBSERVER)) == 1:
+        return "one webserver: done"
+    return _point(context, report, lambda planned, machine: True)
+
+
+def _point(
+    context: Context, report: Reporter, wanted: Callable[[PlannedRecord, MachineState], bool]
+) -> str:
+    """Make every name's records the addresses of its webservers that are wanted."""
     assert context.dns is not None
     changed = 0
-    context.dns.zone()
     for planned in context.plan.records:
-        addresses = tuple(
-            sorted(context.state.machines[name].public_address for name in planned.machines)
-        )
+        machines = [context.state.machines[name] for name in planned.machines]
+        addresses = tuple(sorted(m.public_address for m in machines if wanted(planned, m)))
         record = RecordSet(planned.name, addresses, planned.ttl)
         context.journal.record("intent", report.step, name=planned.name)
         changed += context.dns.ensure_record(context.plan.deployment, record)
