@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# try.sh ISO bios|uefi: start an image in QEMU as a USB stick of 2 GB that forgets what is written.
+set -euo pipefail
+iso=$1 firmware=$2
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cp --sparse=always "$iso" "$folder/stick.img"
+truncate -s 2G "$folder/stick.img"
+# shellcheck disable=SC2054  # commas are QEMU's
+words=(-machine q35 -m 2048 -smp 1 -nic user
+    -device qemu-xhci -device usb-kbd
+    -drive "if=none,id=stick,format=raw,file=$folder/stick.img"
+    -device usb-storage,drive=stick,removable=on,bootindex=1)
+if [ -w /dev/kvm ]; then words+=(-accel kvm -cpu host); else words+=(-accel tcg -cpu max); fi
+if [ "$firmware" = uefi ]; then
+    cp /usr/share/OVMF/OVMF_VARS_4M.fd "$folder/vars.fd"
+    words+=(-drive "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"
+        -drive "if=pflash,format=raw,unit=1,file=$folder/vars.fd")
+fi
+if [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
+    words+=(-display gtk -serial none)
+else
+    echo "No window here: this is the serial line; Ctrl-A X ends."
+    words+=(-display none -serial mon:stdio)
+fi
+qemu-system-x86_64 "${words[@]}"

@@ -1,0 +1,88 @@
+"""The files that the image is made of, without building it: shell, menu, lists of modules."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+IMAGE = CHECKOUT / "image"
+SYSTEM = IMAGE / "live/config/includes.chroot_after_packages"
+OURS = [CHECKOUT / "build-image.sh", *(path for path in IMAGE.rglob("*") if path.is_file())]
+
+
+def words_of(path: Path) -> list[str]:
+    lines = (line.partition("#")[0] for line in path.read_text().splitlines())
+    return " ".join(lines).split()
+
+
+def shell_scripts() -> list[Path]:
+    started = re.compile(rb"#!/(usr/bin/env (ba)?sh|bin/(ba)?sh)\n|# shellcheck shell=")
+    return [path for path in OURS if started.match(path.read_bytes()[:64])]
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shell_files_pass_shellcheck() -> None:
+    scripts = shell_scripts()
+    assert len(scripts) > 20
+    run = subprocess.run(
+        ["shellcheck", "--external-sources", *scripts],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+
+
+def test_scripts_that_are_run_may_be_run() -> None:
+    called = [CHECKOUT / "build-image.sh", IMAGE / "live/auto/config"]
+    called += (IMAGE / "live/config/hooks/normal").iterdir()
+    called += [p for p in (IMAGE / "product/usr/lib/build-usb").iterdir() if p.suffix == ""]
+    called += (SYSTEM / "etc/initramfs-tools/hooks").iterdir()
+    called.remove(IMAGE / "product/usr/lib/build-usb/environment")
+    assert [path for path in called if not os.access(path, os.X_OK)] == []
+
+
+def test_no_file_names_a_mirror_or_an_index() -> None:
+    host = re.compile(r"https?://(?!\$)[\w.-]+", re.I)
+    found = {str(path): host.findall(path.read_text(errors="replace")) for path in OURS}
+    assert {path: hosts for path, hosts in found.items() if hosts} == {}
+
+
+def test_every_boot_entry_is_isolated() -> None:
+    menu = (IMAGE / "medium/grub.cfg").read_text()
+    entries = re.findall(r'menuentry "([^"]+)"[^{]*\{\n(.*?)\n\s*\}', menu, re.S)
+    assert len(entries) == 8
+    for title, body in entries:
+        assert body.strip().startswith("start ") or title == "Firmware settings"
+    # the only place that starts the kernel
+    assert menu.count("linux /live/vmlinuz $common") == menu.count("linux ") == 1
+    common = words_of(IMAGE / "medium/kernel-command-line")
+    assert {"boot=live", "nopersistence", "noresume", "systemd.swap=0"} <= set(common)
+    drivers = words_of(IMAGE / "medium/internal-disk-drivers")
+    assert {"nvme", "ahci", "virtio_blk", "mmc_block"} <= set(drivers)
+    # the kernel reads no more than 2048 bytes
+    assert len(" ".join(common)) + len(",".join(drivers)) < 1600
+
+
+def test_the_initramfs_loads_no_driver_of_internal_disks_and_no_journal() -> None:
+    modules = set(words_of(SYSTEM / "etc/initramfs-tools/modules"))
+    drivers = set(words_of(IMAGE / "medium/internal-disk-drivers"))
+    journalling = {"ext3", "ext4", "jbd2", "xfs", "btrfs", "f2fs", "jfs", "reiserfs", "ntfs3"}
+    assert {"usb_storage", "uas", "isofs", "squashfs", "overlay"} <= modules
+    assert modules & (drivers | journalling) == set()
+
+
+def test_units_call_programs_that_exist() -> None:
+    for unit in (IMAGE / "product/etc/systemd/system").rglob("*"):
+        if unit.is_file():
+            for program in re.findall(
+                r"^Exec\w+=\W*(/usr/lib/build-usb/\S+)", unit.read_text(), re.M
+            ):
+                assert (IMAGE / "product" / program.lstrip("/")).is_file(), (unit, program)
