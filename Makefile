@@ -10,8 +10,10 @@ REHEARSAL := $(CURDIR)/.rehearsal
 
 # machines of this computer: their root file system, containers, network, firewall
 APT_REHEARSAL := mmdebstrap systemd-container slirp4netns nftables iproute2 openssh-client
-# what tests run besides: a DNS server, an SSH server, a load generator, a shell linter
-APT_TEST := knot knot-dnsutils openssh-server wrk shellcheck
+# what tests run besides: a DNS server, an SSH server, a load generator, a shell linter, a terminal,
+# a reader of QR codes
+APT_TEST := knot knot-dnsutils openssh-server wrk shellcheck tmux zbar-tools \
+  qemu-system-x86 busybox-static kmod cpio cryptsetup-bin fdisk dosfstools e2fsprogs xkb-data
 
 export BUILD_USB_HOME := $(REHEARSAL)/home
 # Debian's root file system for machines is built once (about 2 minutes) and shared by all labs
@@ -26,7 +28,7 @@ help:
 	@echo 'make demo-clean  take away what demos keep for the next time, too'
 	@echo 'make test        lint, types, import contracts, every test'
 	@echo 'make check       the part of it that takes seconds and needs no root'
-	@echo 'make bench       measure a deployment stage by stage'
+	@echo 'make bench       measure a deployment stage by stage, and the wizard'
 
 define install_apt
 	@missing=""; for package in $(1); do \
@@ -103,6 +105,14 @@ bench: apt-rehearsal apt-test $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+.PHONY: snapshots screenshots
+# what the wizard's screens look like: for the tests (review what git shows), for the README
+snapshots: $(VENV)/installed-dev
+	BUILD_USB_SNAPSHOTS=write $(VENV)/bin/pytest -q tests/tui/test_tui_pictures.py
+
+screenshots: $(VENV)/installed-dev
+	$(VENV)/bin/python -m tests.tui.screenshots
 
 .PHONY: docs
 docs: $(VENV)/installed

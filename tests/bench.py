@@ -1,4 +1,4 @@
-"""`make bench`: a deployment stage by stage, and the front page beside a stock WordPress.
+"""`make bench`: a deployment stage by stage, the front page beside a stock WordPress, the wizard.
 
 Prints Markdown tables for docs/benchmarks.md. Figures depend on the machine, so none is tested;
 only the ratio of two things measured side by side means something elsewhere. `--first` also
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tests.lab.deployments import REHEARSAL, Rehearsal
 from tests.lab.laboratory import Laboratory
+from tests.tui import measure
 from wizard.providers.base import Machine
 from wizard.rules import ANYONE, BUILD_MACHINE, Role, Rule
 
@@ -80,6 +81,7 @@ def main() -> int:
         finally:
             Laboratory(Path(folder) / "home" / "lab").clear("stock", "demo")
         _start()
+        measure.main()
     return 0
 
 
@@ -214,6 +216,7 @@ def _start() -> None:
             subprocess.run([sys.executable, "-c", program], check=True)
             times.append((time.monotonic() - started) * 1000)
         print(f"| `{title}` | {statistics.median(times):.0f} |")
+    print()
 
 
 if __name__ == "__main__":

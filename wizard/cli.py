@@ -6,6 +6,8 @@ Everything but argparse is imported by the command that needs it, so that `--hel
 from __future__ import annotations
 
 import argparse
+import gc
+import getpass
 import json
 import os
 import signal
@@ -16,13 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wizard import __version__
-from wizard.errors import BuildUsbError, ExitCode, HomeError, InterruptedRunError, UsageError
+from wizard.errors import BuildUsbError, ExitCode, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from wizard.answers.model import Answers
+    from wizard.answers.sections import CredentialSource
     from wizard.engine.graph import StepResult
     from wizard.engine.state import State
     from wizard.home.home import Home
+    from wizard.home.store import SecretStore
     from wizard.plan.model import Plan
 
 DESCRIPTION = """\
@@ -123,11 +127,22 @@ def _parser() -> argparse.ArgumentParser:
             "then every setting that this version cannot carry out yet.",
         )
     )
+    check = add(
+        "check",
+        _check,
+        "ask the clouds whether the answers can be carried out",
+        "Whose account it is, which rights the tokens lack, whether the zone is there and the "
+        "world is told to ask for it there. Changes nothing; ends with exit code "
+        f"{ExitCode.PROVIDER:d} when a deployment would fail.",
+    )
+    answers(check)
+    as_json(check, "what was found")
     plan = add(
         "plan",
         _plan,
         "show what a deployment would make, and its price",
-        "Machines, bucket, firewall rules, DNS records and the price per month. "
+        "Machines, bucket, firewall rules, DNS records and the price per month; for a "
+        "deployment that exists, what would change too. "
         "Asks nobody, creates nothing.",
     )
     answers(plan)
@@ -177,13 +192,38 @@ def _parser() -> argparse.ArgumentParser:
         "that of the lost build home.",
     )
     answers(adopt)
+    for name, run, text, more in (
+        (
+            "backup",
+            _backup,
+            "keep an encrypted copy of the build home elsewhere",
+            "In a folder, such as one on another stick, or in a bucket. The passphrase opens it.",
+        ),
+        (
+            "restore",
+            _restore,
+            "make a build home of a backup",
+            "Takes the newest backup of a folder or bucket. The home must be new or empty.",
+        ),
+    ):
+        kept = add(name, run, text, more)
+        kept.add_argument("place", metavar="PLACE", help="a folder, or a bucket with --storage")
+        kept.add_argument(
+            "--storage",
+            metavar="ANSWERS",
+            type=Path,
+            help="PLACE is a bucket in the object storage of these answers",
+        )
+    add("clone", _clone, "copy this stick to a second one", "Asks which, and for its model.")
     secret = add(
         "secret",
         _secret,
-        "show a secret of a deployment, such as admin_password",
-        "Without SECRET, lists their names.",
+        "show a secret, such as admin_password; keep a token in the build home",
+        "`secret` lists the names of all, `secret NAME` shows one. `secret set NAME` asks for a "
+        "value, or reads it from standard input, and keeps it encrypted in the build home: "
+        "answers name it as {home: NAME}, in any deployment. `secret remove NAME` forgets it.",
     )
-    secret.add_argument("secret", metavar="SECRET", nargs="?")
+    secret.add_argument("words", metavar="[set|remove] NAME", nargs="*")
     secret.add_argument("--deployment", metavar="NAME", help="default: the only one")
     add("schema", _schema, "print the JSON Schema of answers files")
     return parser
@@ -204,6 +244,7 @@ def _wizard(arguments: argparse.Namespace) -> int:
 
         Prompts(home, print).run()
     else:
+        gc.disable()  # nothing of what starts the wizard is garbage; the wizard enables it again
         from wizard.tui import app
 
         app.run(home)
@@ -243,28 +284,60 @@ def _schema(_arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from wizard.operations.session import make_plan
-    from wizard.plan import render
+    from wizard.operations.session import compare, make_plan
+    from wizard.plan import difference, render
 
-    made = make_plan(_home(arguments), _load(arguments.answers))
+    home, answers = _home(arguments), _load(arguments.answers)
+    credentials = _credentials(arguments, home, [answers.provider.credentials])
+    made = make_plan(home, answers, credentials)
+    found = compare(home, answers, made, credentials)
     if arguments.json:
-        print(json.dumps(render.to_plain(made), indent=2))
+        changes = difference.to_plain(found) if found is not None else None
+        print(json.dumps({**render.to_plain(made), "difference": changes}, indent=2))
     else:
         print(render.to_text(made), end="")
+        if found is not None:
+            print(f"\n{difference.to_text(found)}", end="")
     return ExitCode.OK
+
+
+def _credentials(
+    arguments: argparse.Namespace, home: Home, sources: Sequence[CredentialSource | None]
+) -> SecretStore | None:
+    """Return the home's own secrets if a source names one; asks for the passphrase only then."""
+    from wizard.operations import session
+
+    if not any(source and source.home for source in sources):
+        return None
+    return session.unlock(home, arguments.passphrase_file).credentials
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from wizard.events import silent
+    from wizard.operations import checks
+
+    answers = _load(arguments.answers)
+    home = _home(arguments)
+    credentials = _credentials(arguments, home, checks.sources(answers))
+    found = checks.check(answers, home, credentials, silent)
+    print(json.dumps(checks.to_plain(found), indent=2) if arguments.json else checks.to_text(found))
+    return ExitCode.PROVIDER if found.bad else ExitCode.OK
 
 
 def _deploy(arguments: argparse.Namespace) -> int:
     from wizard.console import display
     from wizard.operations import run, session
-    from wizard.plan import render
+    from wizard.plan import difference, render
 
     answers = _load(arguments.answers)
     home = _home(arguments)
     opened = session.unlock(home, arguments.passphrase_file, create=True)
-    plan = session.make_plan(home, answers)
+    plan = session.make_plan(home, answers, opened.credentials)
     if not arguments.json:
         _say(render.to_text(plan))
+        found = session.compare(home, answers, plan, opened.credentials)
+        if found is not None:
+            _say(difference.to_text(found))
     _confirm_price(plan, agreed=arguments.yes)
     context, results = run.deploy(
         opened, answers, lambda steps: display(steps, json=arguments.json), _stop_on_signals()
@@ -389,21 +462,70 @@ def _adopt(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _secret(arguments: argparse.Namespace) -> int:
+def _backup(arguments: argparse.Namespace) -> int:
+    from wizard.answers import loader
     from wizard.operations import session
+    from wizard.stick import backup
 
+    opened = session.unlock(_home(arguments), arguments.passphrase_file)
+    data = backup.pack(opened.home, opened.vault)
+    if arguments.storage is None:
+        where = str(backup.to_folder(data, Path(arguments.place), backup.name()))
+    else:
+        answers = loader.load(arguments.storage)
+        bucket = backup.bucket_of(answers, arguments.place, opened.home, opened.credentials)
+        where = backup.to_bucket(data, bucket, backup.name())
+    _say(f"{where}: {len(data)} bytes, encrypted; the passphrase of this home opens it")
+    return ExitCode.OK
+
+
+def _clone(arguments: argparse.Namespace) -> int:
+    from wizard.home.home import Home
+    from wizard.tui.desk import Desk
+    from wizard.tui.plain_stick import copy
+
+    copy(Desk(Home.locate(arguments.home)).stick, print, input, getpass.getpass)
+    return ExitCode.OK
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from wizard.answers import loader
+    from wizard.home import passphrase as passphrases
+    from wizard.home.home import Home
+    from wizard.stick import backup
+
+    path = Home.locate(arguments.home)
+    if arguments.storage is None:
+        data = backup.from_path(Path(arguments.place))
+    else:
+        answers = loader.load(arguments.storage)
+        data = backup.from_bucket(backup.bucket_of(answers, arguments.place, Home(path), None))
+    home = backup.restore(data, passphrases.obtain(arguments.passphrase_file), path)
+    _say(f"{home.path} is restored; it knows: {', '.join(home.deployments()) or 'no deployment'}")
+    return ExitCode.OK
+
+
+def _secret(arguments: argparse.Namespace) -> int:
+    from getpass import getpass
+
+    from wizard.operations import keep, session
+
+    verb, name = keep.words_of(arguments.words)
     home = _home(arguments)
-    deployment = session.choose(home, arguments.deployment)
-    secrets = session.unlock(home, arguments.passphrase_file).secrets(deployment)
-    if arguments.secret is None:
-        print("\n".join(secrets.names()))
-        return ExitCode.OK
-    found = secrets.get(arguments.secret)
-    if found is None:
-        raise HomeError(
-            f"there is no secret called {arguments.secret}",
-            where=deployment.name,
-            cure=f"choose one of: {', '.join(secrets.names()) or 'none is made yet'}",
-        )
-    print(found.reveal())
+    if verb != "set":
+        keep.refuse_empty(home, arguments.deployment)
+    opened = session.unlock(home, arguments.passphrase_file, create=verb == "set")
+    if verb == "set":
+        asked = f"Value of {name} (not shown): "
+        keep.put(opened, name, getpass(asked) if sys.stdin.isatty() else sys.stdin.read())
+        _say(f"kept, encrypted, in {home.path}; answers name it as {{home: {name}}}")
+    elif verb == "remove":
+        keep.remove(opened, name)
+    elif verb == "show":
+        print(keep.show(opened, name, arguments.deployment).reveal())
+    else:
+        found = keep.listed(opened, arguments.deployment)
+        width = max((len(known) for known, _ in found), default=0)
+        for known, where in found:
+            print(f"{known:<{width}}  {where}")
     return ExitCode.OK

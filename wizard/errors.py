@@ -9,6 +9,7 @@
     │   └── PassphraseError       the passphrase is missing or wrong
     ├── ProviderError             a cloud, DNS or storage API said no
     │   └── TransientError        … but may say yes when asked again
+    ├── NetworkError              this computer has no way to the network
     ├── MachineError              a machine could not be reached or configured
     └── InterruptedRunError       stopped by the user; nothing is lost
 
@@ -34,6 +35,7 @@ class ExitCode(IntEnum):
     PROVIDER = 8
     MACHINE = 9
     UNHEALTHY = 10
+    NETWORK = 11
     INTERRUPTED = 130
 
 
@@ -132,6 +134,12 @@ class MachineError(BuildUsbError):
     """A machine could not be reached, or an operation on it failed."""
 
     exit_code = ExitCode.MACHINE
+
+
+class NetworkError(BuildUsbError):
+    """This computer has no way to the network, or to the one that is needed."""
+
+    exit_code = ExitCode.NETWORK
 
 
 class InterruptedRunError(BuildUsbError):

@@ -6,7 +6,7 @@ Everything not listed is closed. Leaf module: standard library only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -29,17 +29,19 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True)
 class Source:
-    """A source of traffic: anyone, the build machine, all machines of a role, or fixed networks."""
+    """A source of traffic: anyone, the build machine, all machines of a role, or fixed networks
+    with what people call them."""
 
     kind: SourceKind
     role: Role | None = None
     networks: tuple[str, ...] = ()
+    label: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         if self.kind is SourceKind.ROLE:
             return f"{self.role}s"
         if self.kind is SourceKind.NETWORKS:
-            return ", ".join(self.networks)
+            return self.label or ", ".join(self.networks)
         return str(self.kind)
 
 
@@ -52,9 +54,9 @@ def from_role(role: Role) -> Source:
     return Source(SourceKind.ROLE, role=role)
 
 
-def from_networks(*networks: str) -> Source:
+def from_networks(*networks: str, label: str = "") -> Source:
     """Return fixed networks (CIDR) as a source, for example Cloudflare's ranges."""
-    return Source(SourceKind.NETWORKS, networks=networks)
+    return Source(SourceKind.NETWORKS, networks=networks, label=label)
 
 
 @dataclass(frozen=True)

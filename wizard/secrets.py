@@ -6,9 +6,10 @@ imported absolutely where random values are made.)
 
 from __future__ import annotations
 
+import os
 import secrets as _random
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 MASK = "***"
 # 62 characters without look-alikes or shell and URL meaning: 5.8 bits each
@@ -56,6 +57,17 @@ class Secret:
 def generate(length: int = 24) -> Secret:
     """Return a new random password of `length` letters and digits (24: about 139 bits)."""
     return Secret("".join(_random.choice(_ALPHABET) for _ in range(length)))
+
+
+def memory_file(secret: Secret) -> IO[bytes]:
+    """Return an open file in memory that holds the secret, readable by us alone.
+
+    A program is given it as /dev/fd/N, with N among the descriptors it inherits.
+    """
+    file = os.fdopen(os.memfd_create("secret"), "w+b", buffering=0)
+    os.fchmod(file.fileno(), 0o600)
+    file.write(secret.reveal().encode())
+    return file
 
 
 def redact(text: str, known: Iterable[Secret]) -> str:

@@ -12,11 +12,13 @@ from tests.emulators.cloudflare import (
     EDIT_DNS,
     EVERYTHING,
     READ_DNS,
+    READ_SETTINGS,
     READ_ZONE,
     CloudflareEmulator,
     Token,
     failure,
 )
+from tests.emulators.nameserver import NameServer
 from tests.emulators.server import Reply
 from wizard.dns.base import RecordSet
 from wizard.dns.cloudflare import Cloudflare
@@ -59,11 +61,14 @@ def test_every_request_is_in_the_vendors_document() -> None:
         dns.ensure_record("demo", replace(WWW, ttl=300, addresses=("192.0.2.2", "192.0.2.3")))
         assert [record.ttl for record in dns.records("demo")] == [300]
         dns.delete_record("demo", WWW.name)
+        assert dns.edge().networks == tuple(api.networks)
         assert api.violations == []
     records = "/zones/{zone_id}/dns_records"
     assert document.seen == {
         "GET /user/tokens/verify",
         "GET /zones",
+        "GET /ips",
+        "GET /zones/{zone_id}/settings/{setting_id}",
         f"GET {records}",
         f"POST {records}/batch",
         f"DELETE {records}/{{dns_record_id}}",
@@ -248,3 +253,58 @@ def test_a_slow_api_is_transient(api: CloudflareEmulator) -> None:
     dns = Cloudflare(ZONE, Secret(TOKEN), url=api.url, timeout=0.3)
     with pytest.raises(TransientError):
         dns.records("demo")
+
+
+# -- proxied names -----------------------------------------------------------------------------
+
+
+PROXIED = replace(WWW, proxied=True)
+
+
+def test_proxied_names_point_at_cloudflare_and_come_back(api: CloudflareEmulator) -> None:
+    with NameServer(api.lookup) as server:
+        dns = Cloudflare(ZONE, Secret(TOKEN), (server.address,), url=api.url)
+        assert dns.ensure_record("demo", PROXIED)
+        assert not dns.ensure_record("demo", PROXIED)
+        assert api.lookup(WWW.name)[1] == api.proxies
+        assert dns.records("demo") == [replace(PROXIED, ttl=1)]
+        dns.wait_until_served(PROXIED, 5)
+        # an address that is no proxy's is another's, or not followed yet
+        api.proxies = ["192.0.2.1"]
+        with pytest.raises(TransientError, match="not served everywhere") as error:
+            dns.wait_until_served(PROXIED, 0.1)
+        assert "a proxy" in error.value.why
+        assert dns.ensure_record("demo", WWW)
+        assert dns.records("demo") == [WWW]
+        dns.wait_until_served(WWW, 5)
+
+
+def test_the_proxies_networks_are_the_apis(api: CloudflareEmulator) -> None:
+    edge = opened(api).edge()
+    assert edge.networks == ("198.51.100.0/24", "203.0.113.0/25")
+    assert edge.url == f"{api.url}/ips"
+    assert "BEGIN CERTIFICATE" in edge.client_ca
+    assert edge.wrong == ()
+
+
+def test_settings_that_make_proxies_unsafe_are_named_all_at_once(api: CloudflareEmulator) -> None:
+    api.settings |= {"ssl": "flexible", "always_use_https": "on", "tls_client_auth": "off"}
+    wrong = opened(api).edge().wrong
+    for text in ("'flexible', must be 'strict'", "Always Use HTTPS", "Authenticated Origin Pulls"):
+        assert len([problem for problem in wrong if text in problem]) == 1
+    assert api.calls("^(PATCH|PUT)") == []
+
+
+def test_the_right_to_read_settings_is_named(api: CloudflareEmulator) -> None:
+    api.tokens[TOKEN] = Token(EVERYTHING - {READ_SETTINGS})
+    assert "Zone / Zone Settings / Read" in opened(api).edge().wrong[0]
+    opened(api).ensure_record("demo", WWW)
+
+
+@pytest.mark.parametrize("networks", [[], ["everything"], None, [1], ["2400:cb00::/32"]])
+def test_a_senseless_list_of_proxies_is_an_error(
+    api: CloudflareEmulator, networks: list[str]
+) -> None:
+    api.networks = networks
+    with pytest.raises(ProviderError, match="makes no sense"):
+        opened(api).edge()

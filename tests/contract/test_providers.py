@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.emulators import openapi
+from tests.emulators.aws import TOKEN as AWS_KEYS
+from tests.emulators.aws import AwsEmulator
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
 from wizard.errors import NotSupportedError, ProviderError, UsageError
 from wizard.events import silent
 from wizard.providers import registry
+from wizard.providers.aws import AwsProvider
 from wizard.providers.base import Account, MachineSpec, Provider, ResourceKind
 from wizard.providers.digitalocean import DigitalOceanProvider
 from wizard.rules import ANYONE, BUILD_MACHINE, Role, Rule
@@ -26,7 +29,8 @@ from wizard.secrets import Secret
 os.environ.setdefault("BUILD_USB_BASE_TREE", "/var/tmp/build-usb-base")
 
 RULES = (Rule(Role.WEBSERVER, 22, BUILD_MACHINE, "ssh"), Rule(Role.WEBSERVER, 443, ANYONE, "web"))
-PROVIDERS = [pytest.param("local", marks=pytest.mark.lab), "digitalocean"]
+REGIONS = {"local": "here", "digitalocean": "fra1", "aws": "eu-central-1"}
+PROVIDERS = [pytest.param("local", marks=pytest.mark.lab), "digitalocean", "aws"]
 
 
 @contextmanager
@@ -34,6 +38,12 @@ def opened(name: str, lab_dir: Path) -> Iterator[Provider]:
     """Give a provider that has rented nothing yet; clouds are emulated."""
     if name == "local":
         yield registry.create(name, lab_dir=lab_dir)
+        return
+    if name == "aws":
+        with AwsEmulator() as cloud:
+            account = Account(Secret(AWS_KEYS), "eu-central-1", "198.51.100.7", cloud.url)
+            yield AwsProvider(account, pause=lambda _seconds: None)
+            assert cloud.violations == []
         return
     with DigitalOceanEmulator(openapi.document("digitalocean")) as api:
         account = Account(Secret(TOKEN), "fra1", "198.51.100.7", api.url)
@@ -64,7 +74,7 @@ def spec(provider: Provider, deployment: str, name: str = "web1") -> MachineSpec
         Role.WEBSERVER,
         size,
         "debian-13",
-        "here" if provider.name == "local" else "fra1",
+        REGIONS[provider.name],
         network.id,
         Secret("#cloud-config\n{}\n"),
     )
@@ -84,7 +94,7 @@ def test_facts_need_nothing_and_make_nothing(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "lab").exists()
 
 
-@pytest.mark.parametrize("name", ["aws", "hetzner", "nonsense"])
+@pytest.mark.parametrize("name", ["hetzner", "nonsense"])
 def test_what_does_not_work_is_refused_by_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(NotSupportedError, match=name) as caught:
         registry.create(name, lab_dir=tmp_path)
@@ -96,7 +106,7 @@ def test_a_cloud_without_credentials_says_where_they_go(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             registry.create(name, lab_dir=tmp_path)
         assert caught.value.where == "provider.credentials"
-        made = registry.create(name, lab_dir=tmp_path, account=Account(Secret("a-token"), "fra1"))
+        made = registry.create(name, lab_dir=tmp_path, account=Account(Secret("a-token:b"), "fra1"))
         assert made.name == name
         assert "a-token" not in repr(made)
 

@@ -15,7 +15,9 @@ from tests.emulators.server import Emulator, Reply, Request
 
 MOMENT = "2026-01-02T03:04:05.000000Z"
 READ_ZONE, READ_DNS, EDIT_DNS = "zone:read", "dns:read", "dns:edit"
-EVERYTHING = frozenset({READ_ZONE, READ_DNS, EDIT_DNS})
+READ_SETTINGS = "settings:read"
+EVERYTHING = frozenset({READ_ZONE, READ_DNS, EDIT_DNS, READ_SETTINGS})
+SAFE = {"ssl": "strict", "always_use_https": "off", "tls_client_auth": "on"}
 
 
 @dataclass
@@ -41,9 +43,15 @@ class CloudflareEmulator(Emulator):
         self.tokens = {"good-token-of-cloudflare": Token()}
         self.zones: dict[str, dict[str, Any]] = {}
         self.records: dict[str, dict[str, dict[str, Any]]] = {}
+        self.settings = dict(SAFE)
+        # the networks of the proxies, and what name servers answer for proxied names
+        self.networks = ["198.51.100.0/24", "203.0.113.0/25"]
+        self.proxies = ["203.0.113.7", "198.51.100.9"]
         records = "/zones/{zone}/dns_records"
         self.route("GET", "/user/tokens/verify", self._verify)
         self.route("GET", "/zones", self._zones)
+        self.route("GET", "/ips", self._ips)
+        self.route("GET", "/zones/{zone}/settings/{setting}", self._setting)
         self.route("GET", records, self._list)
         self.route("POST", records, self._create)
         self.route("POST", f"{records}/batch", self._batch)
@@ -91,11 +99,15 @@ class CloudflareEmulator(Emulator):
                 for record in records.values()
                 if record["type"] == "A" and record["name"] == name
             ]
+        if any(record["proxied"] for record in found):
+            return 300, list(self.proxies)
         return (found[0]["ttl"] if found else 0), [record["content"] for record in found]
 
     # -- permissions -------------------------------------------------------------------------------
 
     def authorise(self, request: Request) -> Reply | None:
+        if request.path.endswith("/ips"):
+            return None  # anyone may ask
         given = request.headers.get("authorization", "")
         if not re.fullmatch(r"Bearer [A-Za-z0-9_.-]{10,}", given):
             return failure(400, 6003, "Invalid request headers")
@@ -126,6 +138,16 @@ class CloudflareEmulator(Emulator):
         visible = list(self.zones.values()) if self._may(request, READ_ZONE) else []
         wanted = request.query.get("name")
         return page([z for z in visible if wanted in (None, z["name"])], request.query, 20)
+
+    def _ips(self, request: Request) -> Reply:
+        v6 = ["2400:cb00::/32"]
+        return success({"ipv4_cidrs": self.networks, "ipv6_cidrs": v6, "etag": "0" * 32})
+
+    def _setting(self, request: Request, zone: str, setting: str) -> Reply:
+        if not self._may(request, READ_SETTINGS):
+            return failure(403, 9109, "Unauthorized to access requested resource")
+        value = self.settings[setting]
+        return success({"id": setting, "value": value, "editable": True, "modified_on": MOMENT})
 
     def _list(self, request: Request, zone: str) -> Reply:
         if zone not in self.zones:
@@ -190,6 +212,8 @@ class CloudflareEmulator(Emulator):
         if name != root and not name.endswith(f".{root}"):
             name = f"{name}.{root}"
         ttl = body.get("ttl", 1)
+        if body.get("proxied"):
+            ttl = 1
         if ttl != 1 and not 60 <= ttl <= 86400:
             return failure(400, 9021, f"Invalid TTL {ttl}. Must be between 60 and 86400, or 1.")
         if len(body.get("comment") or "") > 100:

@@ -61,6 +61,17 @@ class DigitalOceanEmulator(Emulator):
         self.actions: dict[int, dict[str, Any]] = {}
         self.domains: dict[str, dict[int, dict[str, Any]]] = {}
         self.droplet_limit = 25
+        self.account = {
+            "droplet_limit": 25,
+            "floating_ip_limit": 5,
+            "email": "jo@example.org",
+            "name": "Jo",
+            "uuid": "b6fr89dbf6d9156cace5f3c78dc9851d957381ef",
+            "email_verified": True,
+            "status": "active",
+            "status_message": "",
+            "team": {"uuid": "5df3e3004a17e242b7c20ca6c9fc25b701a47ece", "name": "Shop"},
+        }
         self._ids = itertools.count(100_001)
         self._networks = itertools.count()
         self._waiting: dict[Any, int] = {}
@@ -118,7 +129,20 @@ class DigitalOceanEmulator(Emulator):
         self._waiting[what] = left - 1
         return left > 0
 
+    def dispatch(self, request: Request) -> Reply:
+        if request.method in ("POST", "PUT") and request.raw == b"{}":
+            return refuse("the request asks for nothing")
+        return super().dispatch(request)
+
+    def check(self, request: Request, reply: Reply) -> None:
+        # who asks for nothing wants to know whether they might: no document allows that
+        if request.raw != b"{}":
+            super().check(request, reply)
+
     # -- account, catalogue ------------------------------------------------------------------------
+
+    def get_account(self, request: Request) -> Reply:
+        return Reply(200, {"account": self.account}, dict(RATE))
 
     def list_keys(self, request: Request) -> Reply:
         return self.paged(request, "ssh_keys", list(self.keys.values()))
@@ -536,6 +560,7 @@ class DigitalOceanEmulator(Emulator):
 
 
 _ROUTES = """
+GET    /account                           get_account
 GET    /account/keys                      list_keys
 POST   /account/keys                      create_key
 DELETE /account/keys/{key}                delete_key
@@ -583,7 +608,7 @@ _KINDS = {
 
 def _needed(request: Request) -> set[str]:
     """Return the scopes of which a token needs one, from the vendor's document."""
-    kind = _KINDS[request.path.split("/")[2]]
+    kind = "account" if request.path == "/v2/account" else _KINDS[request.path.split("/")[2]]
     verb = {"GET": "read", "POST": "create", "PUT": "update", "DELETE": "delete"}[request.method]
     if request.path.endswith("/actions"):
         verb = "read" if request.method == "GET" else "update"

@@ -5,23 +5,27 @@ from __future__ import annotations
 
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rrset
+from dns.rdatatype import NS
 
 Lookup = Callable[[str], tuple[int, list[str]]]
 """Returns TTL in seconds and the A records of a name without trailing dot."""
 
 
 class NameServer:
-    """A context manager; `address` is what clients connect to."""
+    """A context manager; `address` is what clients connect to. `servers`: the name servers of
+    zones, as a resolver tells them."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, servers: Mapping[str, Sequence[str]] | None = None) -> None:
         outer = self
         self._lookup = lookup
+        self.servers = servers or {}
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
@@ -44,6 +48,13 @@ class NameServer:
         answer = dns.message.make_response(query)
         answer.flags |= dns.flags.AA
         name = query.question[0].name
+        if query.question[0].rdtype == NS:
+            servers = self.servers.get(name.to_text(omit_final_dot=True), ())
+            if not servers:
+                answer.set_rcode(dns.rcode.NXDOMAIN)
+            for server in servers:
+                answer.answer.append(dns.rrset.from_text(name, 300, "IN", "NS", f"{server}."))
+            return answer
         ttl, addresses = self._lookup(name.to_text(omit_final_dot=True))
         if addresses:
             answer.answer.append(dns.rrset.from_text(name, ttl, "IN", "A", *addresses))

@@ -132,7 +132,13 @@ class ServedCloudflare(CloudflareEmulator):
         with self.lock:
             everything = [r for zone in self.records.values() for r in zone.values()]
             served = [r for r in everything if r["type"] == "A"]
-            self.feed.serve([(r["name"], r["ttl"], r["content"]) for r in served])
+            self.feed.serve(
+                [
+                    (r["name"], r["ttl"], proxy if r["proxied"] else r["content"])
+                    for r in served
+                    for proxy in self.proxies
+                ]
+            )
         return reply
 
     def add_zone(self, name: str, status: str = "active") -> str:

@@ -23,7 +23,7 @@ Handler = Callable[..., "Reply"]
 
 @dataclass
 class Reply:
-    """An answer; `body` None sends none."""
+    """An answer; `body` None sends none, bytes are XML."""
 
     status: int = 200
     body: Any = None
@@ -194,12 +194,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        data = b"" if reply.body is None else json.dumps(reply.body).encode()
-        content_type = "application/json"
+        data, content_type = reply.body or b"", "text/xml"
+        if not isinstance(data, bytes):
+            data, content_type = json.dumps(data).encode(), "application/json"
         status = reply.status
         if kind == "html":
             data, content_type, status = b"<html><body>Sign in to the network", "text/html", 200
-        self.send_response(status)
+        self.send_response_only(status)
+        if "Date" not in reply.headers:
+            self.send_header("Date", self.date_time_string())
         if data or status != 204:
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(data)))

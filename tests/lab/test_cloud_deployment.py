@@ -1,4 +1,4 @@
-"""A whole deployment on the emulated DigitalOcean and Cloudflare, with the lab behind them.
+"""A whole deployment on the emulated DigitalOcean, Amazon and Cloudflare, with the lab behind them.
 
 `build-usb` runs in the lab's network, where the emulators listen and droplets' addresses are
 reachable, and knows nothing of the lab.
@@ -21,8 +21,11 @@ import httpx
 import pytest
 
 from tests.emulators import openapi
+from tests.emulators.aws import TOKEN as AWS_KEYS
+from tests.emulators.aws_rented import RentedAws
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
 from tests.emulators.rented import Feed, RentedDigitalOcean, ServedCloudflare
+from tests.emulators.route53 import Key, Route53Emulator
 from tests.lab.deployments import PASSPHRASE
 from tests.lab.laboratory import Laboratory
 from wizard.engine.state import State
@@ -39,27 +42,36 @@ ANSWERS = f"""
 version: 1
 name: demo
 mode: development
-provider:
-  name: digitalocean
-  region: fra1
-  credentials: {{environment: DIGITALOCEAN}}
+provider: PROVIDER
 application:
   kind: wordpress
   title: A site on a cloud
   admin: {{user: editor, email: editor@{ZONE}}}
 domain: {{name: www.{ZONE}}}
 dns: DNS
-object_storage:
-  credentials: {{environment: SPACES}}
 ssh: {{build_machine: {addresses.VISITOR}}}
 """
 
 
+DIGITALOCEAN = """{name: digitalocean, region: fra1, credentials: {environment: DIGITALOCEAN}}
+object_storage: {credentials: {environment: SPACES}}"""
+# its machines reach their bucket by their role: no keys for it
+AWS = "{name: aws, region: eu-central-1, credentials: {environment: AWS}}"
+CASES = {
+    "cloudflare": (DIGITALOCEAN, "cloudflare"),
+    "digitalocean": (DIGITALOCEAN, "digitalocean"),
+    "aws": (AWS, "route53"),
+}
+LOST = {
+    "digitalocean": ("POST /v2/vpcs$", "POST /v2/droplets$", "POST /v2/firewalls$"),
+    "aws": ("ec2:CreateVpc", "ec2:RunInstances", "ec2:CreateSecurityGroup", "iam:CreateRole"),
+}
 DNS = {
     "cloudflare": f"{{zone: {ZONE}, provider: cloudflare, credentials: {{environment: CLOUDFLARE}}"
     "}",
     # the cloud's own token
     "digitalocean": f"{{provider: digitalocean, zone: {ZONE}}}",
+    "route53": f"{{provider: route53, zone: {ZONE}}}",
 }
 
 
@@ -67,8 +79,9 @@ DNS = {
 class Cloud:
     """The emulated vendors, and `build-usb` run where it reaches them."""
 
-    dns: DigitalOceanEmulator | ServedCloudflare
-    digitalocean: RentedDigitalOcean
+    name: str
+    dns: DigitalOceanEmulator | ServedCloudflare | Route53Emulator
+    api: RentedDigitalOcean | RentedAws
     cloudflare: ServedCloudflare
     laboratory: Laboratory
     folder: Path
@@ -101,7 +114,7 @@ class Cloud:
         return state
 
 
-@pytest.fixture(params=DNS)
+@pytest.fixture(params=CASES)
 def cloud(
     laboratory: Laboratory, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Cloud]:
@@ -110,8 +123,11 @@ def cloud(
     assert services.dns
     assert services.object_storage
     storage = services.object_storage
+    own, zone = CASES[request.param]
     (tmp_path / "authority.json").write_text(json.dumps(asdict(services.acme)))
-    (tmp_path / "answers.yaml").write_text(ANSWERS.replace("DNS", DNS[request.param]))
+    (tmp_path / "answers.yaml").write_text(
+        ANSWERS.replace("DNS", DNS[zone]).replace("PROVIDER", own)
+    )
     with contextlib.ExitStack() as stack:
         descriptor = os.open(f"/proc/{laboratory.processes()[-1]}/ns/net", os.O_RDONLY)
         stack.callback(os.close, descriptor)
@@ -122,18 +138,27 @@ def cloud(
 
         digitalocean = RentedDigitalOcean(openapi.document("digitalocean"), listener())
         digitalocean.lab = laboratory.provider
+        aws = RentedAws(listener())
+        aws.laboratory = laboratory
         cloudflare = ServedCloudflare(openapi.document("cloudflare"), listener())
         feed = Feed(services.dns, ZONE)
         cloudflare.feed = feed
         cloudflare.add_zone(ZONE)
-        if request.param == "digitalocean":
+        if zone == "digitalocean":
             digitalocean.feed = feed
             digitalocean.add_domain(ZONE)
         stack.enter_context(digitalocean)
+        stack.enter_context(aws)
         stack.enter_context(cloudflare)
+        access_key, _, secret_key = AWS_KEYS.partition(":")
+        route53 = Route53Emulator(listener(), keys={access_key: Key(secret_key)}, feed=feed.serve)
+        route53.add_zone(ZONE, addresses.SERVICES)
+        stack.enter_context(route53)
+        served = {"cloudflare": cloudflare, "digitalocean": digitalocean, "route53": route53}
         yield Cloud(
-            digitalocean if request.param == "digitalocean" else cloudflare,
-            digitalocean,
+            "aws" if own == AWS else "digitalocean",
+            served[zone],
+            aws if own == AWS else digitalocean,
             cloudflare,
             laboratory,
             tmp_path,
@@ -145,7 +170,11 @@ def cloud(
                 "BUILD_USB_TEST_AUTHORITY": str(tmp_path / "authority.json"),
                 "BUILD_USB_DIGITALOCEAN_URL": digitalocean.url,
                 "BUILD_USB_DIGITALOCEAN_STORAGE_URL": storage.machine_endpoint,
+                "BUILD_USB_AWS_URL": aws.url,
+                "BUILD_USB_AWS_STORAGE_URL": storage.machine_endpoint,
+                "AWS": AWS_KEYS,
                 "BUILD_USB_CLOUDFLARE_URL": cloudflare.url,
+                "BUILD_USB_ROUTE53_URL": route53.url,
                 "DIGITALOCEAN": TOKEN,
                 "CLOUDFLARE": CLOUDFLARE_TOKEN,
                 "SPACES": f"{storage.access_key}:{storage.secret_key.reveal()}",
@@ -154,30 +183,40 @@ def cloud(
         laboratory.clear("demo")
 
 
-def left(api: DigitalOceanEmulator) -> dict[str, int]:
+def left(api: RentedDigitalOcean | RentedAws) -> dict[str, int]:
+    if isinstance(api, RentedAws):
+        return api.left()
     names = ("droplets", "vpcs", "firewalls", "tags", "keys", "snapshots")
     return {name: len(getattr(api, name)) for name in names if getattr(api, name)}
 
 
 def changes(cloud: Cloud) -> int:
     """How often the vendors were asked to change something (to prove that one may is no change)."""
-    asked = [*cloud.digitalocean.calls("^(POST|PUT|DELETE)"), *cloud.cloudflare.calls("^POST")]
-    return len([request for request in asked if not request.path.endswith("/records/0")])
+    what = "^(POST|PUT|DELETE)|^ec2:[^D]|^ec2:Del|^iam:(Create|Add|Del)"
+    asked = [*cloud.api.calls(what), *cloud.cloudflare.calls("^POST")]
+    batches = cloud.dns.accepted if isinstance(cloud.dns, Route53Emulator) else 0
+    return batches + len([r for r in asked if not r.path.endswith("/records/0")])
 
 
 def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
     planned = cloud.run("plan", cloud.answers).stdout
     assert "USD" in planned
-    assert left(cloud.digitalocean) == {}
+    assert left(cloud.api) == {}
 
     # answers get lost on the way: the run goes on and makes everything once
-    for what in ("vpcs", "droplets", "firewalls"):
-        cloud.digitalocean.fail(f"POST /v2/{what}$", "lost")
-    cloud.dns.fail("POST .*/(batch|records)$", "lost")
+    for what in LOST[cloud.name]:
+        cloud.api.fail(what, "lost")
+    if isinstance(cloud.dns, Route53Emulator):
+        # the first one asks whether records may be changed
+        cloud.dns.fail("ChangeResourceRecordSets")
+        cloud.dns.fail("ChangeResourceRecordSets", "lost")
+    else:
+        cloud.dns.fail("POST .*/(batch|records)$", "lost")
     cloud.run("deploy", cloud.answers, "--json", "--yes")
-    assert len(cloud.digitalocean.droplets) == 2
-    assert len(cloud.digitalocean.vpcs) == 1
-    assert not [fault for fault in cloud.digitalocean.faults if fault.times]
+    made = left(cloud.api)
+    assert made.get("droplets", made.get("instances")) == 2
+    assert made["vpcs"] == 1
+    assert not [fault for fault in cloud.api.faults if fault.times]
 
     state = cloud.state()
     machines = {m.name: m for m in cloud.laboratory.provider.machines("demo")}
@@ -192,6 +231,12 @@ def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
     assert probe("visitor", database.private_address, 2035) == "filtered"
     assert probe(web.id, database.private_address, 2035) == "open"
     cloud.run("status")
+    if isinstance(cloud.api, RentedAws):
+        # no key lies on any machine: they are asked for where instances ask
+        assert all(service.keys for service in cloud.api.metadata)
+        for machine in (web, database):
+            files = cloud.laboratory.enter(machine.id, "ls", "/etc/build-usb")
+            assert "s3fs-password" not in files
 
     # through the port that the lab publishes on loopback, as any visitor of the address
     name = f"www.{ZONE}"
@@ -210,9 +255,9 @@ def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
     assert changes(cloud) == before
 
     cloud.run("destroy", "--yes", "demo")
-    assert left(cloud.digitalocean) == {}
+    assert left(cloud.api) == {}
     assert cloud.dns.lookup(f"www.{ZONE}")[1] == []
     found = cloud.laboratory.provider.resources("demo")
     assert not [resource for resource in found if resource.kind is ResourceKind.MACHINE]
-    assert cloud.digitalocean.violations == []
+    assert cloud.api.violations == []
     assert cloud.cloudflare.violations == []

@@ -12,6 +12,13 @@ from wizard.home.home import Home
 from wizard.home.vault import Vault
 from wizard.operations.session import Session
 from wizard.secrets import Secret
+from wizard.tui.online import Online
+
+
+@pytest.fixture(autouse=True)
+def calm_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the network of the testing computer is: the wizard does not stop for it."""
+    monkeypatch.setattr(Online, "trouble", lambda _self, _draft: False)
 
 
 @pytest.fixture(scope="session")

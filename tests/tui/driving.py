@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from textual import events
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -16,6 +18,7 @@ from wizard.paths import config_templates
 from wizard.tui import fields
 from wizard.tui.app import WizardApp
 from wizard.tui.screens.base import Dialog, StepScreen
+from wizard.tui.screens.checked import CheckedScreen
 from wizard.tui.screens.form import FormScreen, Row
 from wizard.tui.widgets import Choice
 
@@ -65,12 +68,40 @@ async def to_step(pilot: Pilot[None], wanted: str, most: int = 20) -> None:
     app = pilot.app
     assert isinstance(app, WizardApp)
     for _ in range(most):
-        present = step(app)
-        if present == wanted:
+        if step(app) == wanted:
             return
-        await pilot.press("f2")
-        await until(pilot, lambda present=present: step(app) not in (present, "Screen"))
+        await onward(pilot)
     raise AssertionError(f"{wanted} was not reached")
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    """Press keys as fast as they are handled; `pilot.press` waits 40 ms or more after each."""
+    app = pilot.app
+    driver = app._driver
+    assert driver is not None
+    for key in keys:
+        name = _character_to_key(key) if len(key) == 1 else key
+        driver.send_message(events.Key(name, key if len(key) == 1 else None))
+    # to the application, from there to what has the focus, from there what it says of it
+    for _ in range(3):
+        await pilot._wait_for_screen()
+
+
+async def onward(pilot: Pilot[None]) -> None:
+    """Press F2 until another step is shown: twice where a check says that something is wrong."""
+    app = pilot.app
+    assert isinstance(app, WizardApp)
+    present = step(app)
+    await pilot.press("f2")
+    await until(pilot, lambda: step(app) not in (present, "Screen") or held(app))
+    if step(app) == present:
+        await pilot.press("f2")
+        await until(pilot, lambda: step(app) not in (present, "Screen"))
+
+
+def held(app: WizardApp) -> bool:
+    """Say whether the end of a check is shown, and the step waits to be left all the same."""
+    return isinstance(app.screen, CheckedScreen) and app.screen.told
 
 
 async def focus(pilot: Pilot[None], row: Row) -> None:
@@ -78,7 +109,7 @@ async def focus(pilot: Pilot[None], row: Row) -> None:
     for _ in range(60):
         if pilot.app.focused is row.widget:
             return
-        await pilot.press("tab")
+        await press(pilot, "tab")
     raise AssertionError(f"{row.field.key} cannot be reached by Tab")
 
 
@@ -89,9 +120,9 @@ async def answer(pilot: Pilot[None], row: Row, value: object) -> None:
     if isinstance(widget, Choice):
         target = widget.values.index(value)
         while (widget.highlighted or 0) != target:
-            await pilot.press("down" if (widget.highlighted or 0) < target else "up")
-        await pilot.press("space")
-        assert widget.value == value
+            await press(pilot, "down" if (widget.highlighted or 0) < target else "up")
+        await press(pilot, "space")
+        await until(pilot, lambda: bool(widget.value == value))
         return
     assert isinstance(widget, Input)
     await type_in(pilot, widget, fields.to_text(row.field, value))
@@ -99,8 +130,11 @@ async def answer(pilot: Pilot[None], row: Row, value: object) -> None:
 
 async def type_in(pilot: Pilot[None], widget: Input, text: str) -> None:
     """Replace what is in an input."""
-    await pilot.press("home", "shift+end", "delete", *text)
-    assert widget.value == text
+    # keys that are no text take the long way through the bindings, and would come after it
+    await press(pilot, "home", "shift+end", "delete")
+    await until(pilot, lambda: not widget.value)
+    await press(pilot, *text)
+    await until(pilot, lambda: widget.value == text)
 
 
 def value_of(answers: Answers, key: str) -> object:
@@ -117,6 +151,8 @@ async def fill(pilot: Pilot[None], answers: Answers) -> None:
     """Answer every question of the shown step as `answers` do."""
     screen = pilot.app.screen
     assert isinstance(screen, FormScreen)
+    # the focus is set when the screen is there
+    await until(pilot, lambda: pilot.app.focused is not None)
     done: set[str] = set()
     while True:
         # an answer may show or hide what comes after it

@@ -139,7 +139,7 @@ def test_what_this_version_cannot_do_is_marked_with_the_reason() -> None:
     provider = next(fields.field(a) for _, a in flow.questions() if a.key == "provider.name")
     marked = {option.value: option.not_yet for option in provider.options}
     assert marked["local"] == ""
-    assert "local" in marked["aws"]
+    assert "local" in marked["hetzner"]
     assert fields.not_yet("gateway.enabled", True)
     assert fields.not_yet("backups.periods", ["daily"])
     assert not fields.not_yet("backups.periods", None)

@@ -19,6 +19,7 @@ from tests.tui.driving import (
     example,
     fill,
     focus,
+    onward,
     saved,
     screen_text,
     step,
@@ -83,10 +84,8 @@ def test_typing_an_example_gives_the_identical_file(
         await pilot.press("enter")
         await at(pilot, "mode")
         while step(app) != "review":
-            present = step(app)
             await fill(pilot, wanted)
-            await pilot.press("f2")
-            await until(pilot, lambda present=present: step(app) not in (present, "Screen"))
+            await onward(pilot)
         await pilot.press("f3")
         await at(pilot, "SaveFile")
         await type_in(pilot, app.screen.query_one(Input), str(target))
@@ -457,7 +456,7 @@ def test_destroying_wants_the_name(session: Session) -> None:
         await pilot.press("enter")
         await at(pilot, "dashboard")
         await until(pilot, lambda: "Asking" not in screen_text(app))
-        await pilot.press("left", "left", "left", "enter")
+        await pilot.press("end", "enter")
         await at(pilot, "TypeName")
         await pilot.press(*"dem", "enter")
         await pilot.pause()

@@ -85,6 +85,7 @@ def places(tmp_path: Path) -> Places:
         runtime=tmp_path / "run",
         ufw=tmp_path / "ufw",
         ufw_defaults=tmp_path / "default-ufw",
+        nginx_edge=tmp_path / "nginx-edge.conf",
     )
 
 
@@ -225,7 +226,7 @@ def test_a_wrong_configuration_is_a_result(
     for name in COMMANDS:
         assert "deploy again" in printed[name]["problem"]
     problems = status(places)["problems"]
-    assert len([p for p in problems if "machine.json" in p]) == 4
+    assert len([p for p in problems if "machine.json" in p]) == len(COMMANDS) + 1
 
 
 def test_a_fault_of_the_agent_is_a_result(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,11 +102,37 @@ def test_storage_without_keys_or_of_others_is_refused_by_name() -> None:
     with pytest.raises(UsageError) as caught:
         engine_open.storage(answers("object_storage", "# object_storage"), Services(), None)
     assert caught.value.where == "object_storage.credentials"
-    other = answers("{credentials: {environment: KEYS}}", "{provider: aws}")
-    with pytest.raises(NotSupportedError, match="aws"):
+    other = answers("{credentials: {environment: KEYS}}", "{provider: hetzner}")
+    with pytest.raises(NotSupportedError, match="hetzner"):
         engine_open.storage(other, Services(), None)
+
+
+def test_storage_of_a_cloud_that_gives_roles_needs_no_keys() -> None:
+    given = ObjectStorage("", "", "r", "k", Secret("s"), by_role=True, vendor="aws")
+    services = Services(object_storage=given)
+    bare = answers("object_storage: {credentials: {environment: KEYS}}", "").model_copy()
+    cloud = bare.provider.model_copy(update={"name": "aws", "region": "eu-west-1"})
+    storage = engine_open.storage(bare.model_copy(update={"provider": cloud}), services, None)
+    assert storage.build_endpoint == "https://s3.eu-west-1.amazonaws.com"
+    assert storage.machine_endpoint == storage.build_endpoint
+    assert (storage.region, storage.by_role) == ("eu-west-1", True)
 
 
 def test_a_rehearsal_keeps_its_own_storage(tmp_path: Path) -> None:
     own = ObjectStorage("http://a", "http://b", "r", "k", Secret("s"))
     assert engine_open.storage(answers(), Services(object_storage=own), None) == own
+
+
+def test_route53_may_use_the_keys_of_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "AKID:a-secret")
+    dns = engine_open.dns_of(
+        answers("dns: {provider: digitalocean", "dns: {provider: route53").dns,
+        "aws",
+        answers().provider.credentials,
+        None,
+    )
+    assert dns.name == "route53"
+    with pytest.raises(UsageError, match="API token"):
+        engine_open.dns(
+            answers("dns: {provider: digitalocean", "dns: {provider: route53"), Services(), None
+        )

@@ -12,7 +12,7 @@ from typing import Any
 
 from wizard import __version__
 from wizard.agent import config as configuration
-from wizard.agent import health, mount, peers, registry, ufw
+from wizard.agent import edge, health, mount, peers, registry, ufw
 from wizard.agent.config import Config, Peer
 from wizard.agent.errors import AgentError
 from wizard.agent.guard import TimeLimit
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Result = dict[str, Any]
 # seconds; together under STALE, so that a run which is older hangs in a way nobody thought of.
 # 100 peers that all are new take ufw about 30 s.
-LIMITS = {"mount": 80.0, "firewall": 150.0, "heartbeat": 30.0}
+LIMITS = {"mount": 80.0, "edge": 35.0, "firewall": 150.0, "heartbeat": 30.0}
 STALE = 300.0
 _WAIT = 60.0
 
@@ -32,8 +32,15 @@ def run_mount(config: Config, places: Places) -> Result:
     return {"done": mount.ensure(config)}
 
 
+def run_edge(config: Config, places: Places) -> Result:
+    """Keep the networks of the proxies in front of the site up to date, once a day."""
+    done, problem = edge.ensure(config, places)
+    return {"done": done, **({"problem": problem} if problem else {})}
+
+
 def run_firewall(config: Config, places: Places) -> Result:
     """Make ufw equal to the rules with the peers of now."""
+    config = edge.applied(config, places.edge)
     found, problem = _peers(config, places)
     now, done = ufw.apply(config, found, places)
     result: Result = {
@@ -80,6 +87,7 @@ def run_heartbeat(config: Config, places: Places) -> Result:
 
 
 def _synced(config: Config, places: Places) -> bool | None:
+    config = edge.applied(config, places.edge)
     try:
         known = peers.last_good(config, places.config, places.peers)
         return ufw.is_synced(config, known, ufw.look(places))
@@ -89,6 +97,7 @@ def _synced(config: Config, places: Places) -> bool | None:
 
 COMMANDS: dict[str, Callable[[Config, Places], Result]] = {
     "mount": run_mount,
+    "edge": run_edge,
     "firewall": run_firewall,
     "heartbeat": run_heartbeat,
 }
@@ -172,7 +181,7 @@ def main(arguments: Sequence[str] | None = None, places: Places | None = None) -
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     summaries = {name: call.__doc__ or "" for name, call in COMMANDS.items()}
-    summaries["run"] = "All of them in turn: mount, firewall, heartbeat. What cron calls."
+    summaries["run"] = "All of them in turn: mount, edge, firewall, heartbeat. What cron calls."
     summaries["status"] = "Print how the last runs ended and how the machine is."
     for name, summary in summaries.items():
         command = commands.add_parser(name, help=summary, description=summary)

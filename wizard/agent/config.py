@@ -43,6 +43,15 @@ class Allowed:
 
 
 @dataclass(frozen=True)
+class Edge:
+    """The proxies in front of the site: where their networks are asked for, and what they were
+    at the time of the deploy."""
+
+    url: str
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Config:
     """What the agent knows for certain about its machine.
 
@@ -66,6 +75,7 @@ class Config:
     hosts: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     certificate: str = ""
+    edge: Edge | None = None
 
 
 def load(path: Path) -> Config:
@@ -114,6 +124,7 @@ def parse(values: Any) -> Config:
         hosts=_texts(values, "hosts"),
         services=_texts(values, "services"),
         certificate=_text(values, "certificate", empty=True),
+        edge=_edge(values.get("edge")),
     )
     # ufw closes everything else: without this rule nobody could repair the machine
     if not any(r.kind == "build-machine" and r.port == config.ssh_port for r in config.rules):
@@ -138,6 +149,18 @@ def _allowed(values: dict[str, Any]) -> Allowed:
         role=source["role"] if kind == "role" else "",
         networks=tuple(str(_network(text)) for text in networks) if kind == "networks" else (),
     )
+
+
+def _edge(values: Any) -> Edge | None:
+    if values is None:
+        return None
+    if not isinstance(values, dict):
+        raise AgentError("edge is not an object")
+    networks = tuple(str(_network(text)) for text in _texts(values, "networks"))
+    url = _text(values, "url")
+    if not networks or not url.startswith(("https://", "http://")):
+        raise AgentError("edge names no networks, or no address to ask for them")
+    return Edge(url, networks)
 
 
 def _peer(values: dict[str, Any]) -> Peer:

@@ -25,6 +25,7 @@ class Places:
     runtime: Path = Path("/run/build-usb")
     ufw: Path = Path("/etc/ufw")
     ufw_defaults: Path = Path("/etc/default/ufw")
+    nginx_edge: Path = Path("/etc/nginx/conf.d/build-usb-edge.conf")
 
     @property
     def last(self) -> Path:
@@ -35,6 +36,11 @@ class Places:
     def peers(self) -> Path:
         """The copy of the last good peers."""
         return self.state / "peers.json"
+
+    @property
+    def edge(self) -> Path:
+        """What is known of the proxies in front of the site."""
+        return self.state / "edge.json"
 
     @property
     def lock(self) -> Path:

@@ -260,7 +260,8 @@ class ObjectStorage(Section):
     endpoint: Url | None = Field(None, description="S3 endpoint; null: derived from the region.")
     region: Identifier | None = Field(None, description="Region; null: the provider's.")
     credentials: Credentials | None = Field(
-        None, description="Where the access key and its secret come from; null: made by API."
+        None,
+        description="Where the access key and its secret come from; null: by the cloud (aws).",
     )
 
 

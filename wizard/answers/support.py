@@ -17,13 +17,12 @@ from wizard.errors import NotSupportedError
 
 WORKING: Mapping[str, tuple[object, ...]] = {
     "mode": ("development",),
-    "provider.name": ("local", "digitalocean"),
+    "provider.name": ("local", "aws", "digitalocean"),
     "machines.os": ("debian-13",),
     "application.kind": ("wordpress",),
     "application.source.kind": ("fresh",),
     "application.locale": ("en_US",),
-    "dns.provider": ("rfc2136", "cloudflare", "digitalocean"),
-    "dns.proxied": (False,),
+    "dns.provider": ("rfc2136", "cloudflare", "digitalocean", "route53"),
     "database.engine": ("mariadb",),
     "database.managed": (False,),
     "webserver.kind": ("nginx",),
@@ -112,14 +111,11 @@ def _sections(answers: Answers) -> Iterator[Problem]:
 def _cloud(answers: Answers) -> Iterator[Problem]:
     clouds = [name for name in WORKING["provider.name"] if name != "local"]
     if answers.provider.name in clouds and answers.ssh.build_machine is None:
-        allowed = "the address or network that machines see this computer at"
+        allowed = (
+            "the address or network that machines see this computer at: your router shows it, and "
+            "`echo $SSH_CONNECTION` on any machine elsewhere that you are logged in to from here"
+        )
         yield Problem(("ssh", "build_machine"), "null: to find it out", allowed)
-    # no command puts a secret of the user's into the build home yet
-    for section in ("provider", "dns", "object_storage"):
-        source = getattr(answers, section).credentials
-        if source is not None and source.home is not None:
-            allowed = "{environment: VARIABLE}, {file: /path}"
-            yield Problem((section, "credentials", "home"), shown(source.home), allowed)
 
 
 def _differences(path: KeyPath, value: object, default: object) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """What every DNS provider can do.
 
-Only our own records are ever touched: A records of the deployment's name, marked as ours by a TXT
-record beside them. Must not import: any cloud provider, plan, engine.
+Only our own records are ever touched: A records of the deployment's names, marked as ours by a
+comment or by a TXT record beside them. Must not import: any cloud provider, plan, engine.
 """
 
 from __future__ import annotations
@@ -12,11 +12,25 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class RecordSet:
-    """The A records of one absolute name (no trailing dot), `ttl` in seconds."""
+    """The A records of one absolute name (no trailing dot), `ttl` in seconds. `proxied`: the
+    provider answers with its own proxies, which fetch from these addresses."""
 
     name: str
     addresses: tuple[str, ...]
     ttl: int
+    proxied: bool = False
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The proxies in front of proxied names: their networks (CIDR, IPv4), where machines can ask
+    for them again, and the authority (PEM) of the certificate they show to webservers. `wrong`:
+    in words, what about the zone must be changed before they can be used safely."""
+
+    networks: tuple[str, ...]
+    url: str
+    client_ca: str
+    wrong: tuple[str, ...] = ()
 
 
 class DnsProvider(Protocol):
@@ -26,6 +40,12 @@ class DnsProvider(Protocol):
 
     def zone(self) -> str:
         """Return the zone's name after checking that it exists and that we may change it."""
+
+    def name_servers(self) -> tuple[str, ...]:
+        """Return the names of the servers that the zone's parent has to name, none if unknown."""
+
+    def edge(self) -> Edge:
+        """Return the proxies; ProviderError if this provider has none."""
 
     def records(self, deployment: str) -> list[RecordSet]:
         """Return the record sets that belong to the deployment, asked from the server now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,18 +27,28 @@ def wait_until_served(
     deadline: float,
     *,
     timeout: float,
+    networks: Sequence[str] = (),
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
     """Return once every one of `servers` answers with the record's addresses; `deadline` and
-    `timeout` (of one question) in seconds. TransientError naming the servers that do not."""
+    `timeout` (of one question) in seconds. TransientError naming the servers that do not. With
+    `networks`, any addresses inside them will do: those of proxies."""
     end = time.monotonic() + deadline
     name = dns.name.from_text(record.name)
     waiting = list(servers)
     wanted, answers, wait = sorted(record.addresses), {}, _FIRST_PAUSE
+    ranges = [ipaddress.ip_network(network) for network in networks]
+
+    def right(answer: list[str] | str) -> bool:
+        if not ranges or isinstance(answer, str):
+            return answer == wanted
+        found = [ipaddress.ip_address(address) for address in answer]
+        return bool(found) and all(any(one in each for each in ranges) for one in found)
+
     while True:
         for server in waiting:
             answers[server] = _served(name, server, timeout)
-        waiting = [server for server in waiting if answers[server] != wanted]
+        waiting = [server for server in waiting if not right(answers[server])]
         left = end - time.monotonic()
         if not waiting:
             return
@@ -47,7 +58,7 @@ def wait_until_served(
                 where=zone,
                 why="\n".join(
                     f"{address}:{port} says {_said(answers[address, port])}, not "
-                    f"{', '.join(wanted)}"
+                    f"{'a proxy' if ranges else ', '.join(wanted)}"
                     for address, port in waiting
                 ),
                 cure="run again later: secondary servers may need minutes to follow",

@@ -14,6 +14,7 @@ PROVIDERS = {
     "rfc2136": "wizard.dns.rfc2136:Rfc2136",
     "cloudflare": "wizard.dns.cloudflare:Cloudflare",
     "digitalocean": "wizard.dns.digitalocean:DigitalOcean",
+    "route53": "wizard.dns.route53:Route53",
 }
 
 
@@ -25,13 +26,14 @@ def open_dns(
     in_lab: bool,
     token: Secret | None = None,
     url: str = "",
+    timeout: float | None = None,
 ) -> DnsProvider:
     """Return the DNS provider `name` for `zone`; asks no one yet.
 
     `server` takes the updates (rfc2136); `in_lab`: the zone's name servers cannot be reached from
     here, it stands for them. The others have an API: `token`, and `url` where it is not the
-    vendor's own. NotSupportedError for names that are planned or unknown, UsageError without
-    server or token.
+    vendor's own; `timeout` of one question in seconds. NotSupportedError for names that are
+    planned or unknown, UsageError without server or token.
     """
     if name not in PROVIDERS:
         raise NotSupportedError(
@@ -57,5 +59,7 @@ def open_dns(
         )
     elif url:
         given["url"] = url
+    if timeout is not None:
+        given["timeout"] = timeout
     adapter = getattr(import_module(module), attribute)
     return cast(DnsProvider, adapter(zone, server if name == "rfc2136" else token, **given))

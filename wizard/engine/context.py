@@ -26,13 +26,15 @@ from wizard.storage.s3 import S3Bucket
 
 @dataclass
 class Context:
-    """One run on one deployment. `network`, `services`, `dns` and `bucket` are set by the first
-    steps and only read by those that need them."""
+    """One run on one deployment. `secrets` are what was made for it, `credentials` what the user
+    put into the home; `network`, `services`, `dns` and `bucket` are set by the first steps and only
+    read by those that need them."""
 
     answers: Answers
     plan: Plan
     home: DeploymentHome
     secrets: SecretStore
+    credentials: SecretStore
     journal: Journal
     provider: Provider
     state: State
@@ -55,6 +57,6 @@ class Context:
         """Prepare the provider and open what it and the answers name: services, DNS, bucket."""
         self.provider.prepare(progress)
         self.services = self.provider.services(self.plan.zone)
-        self.dns = open.dns(self.answers, self.services, self.secrets)
-        storage = open.storage(self.answers, self.services, self.secrets)
+        self.dns = open.dns(self.answers, self.services, self.credentials)
+        storage = open.storage(self.answers, self.services, self.credentials)
         self.bucket = S3Bucket(self.plan.bucket.name, storage)

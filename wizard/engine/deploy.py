@@ -21,7 +21,7 @@ from wizard.engine.rotate import rotate_host_key
 from wizard.engine.ssh import wait_for_ssh
 from wizard.engine.state import MachineState, State
 from wizard.engine.verify import wait_for_site
-from wizard.errors import MachineError, TransientError
+from wizard.errors import MachineError, ProviderError, TransientError
 from wizard.home import bundle, keys
 from wizard.machines.agent_zipapp import AGENT_PATH
 from wizard.machines.first_boot import user_data
@@ -158,6 +158,15 @@ def _site(context: Context, machine: PlannedMachine) -> list[Step]:
 
 
 def _provider(context: Context, report: Reporter) -> str:
+    edge = context.plan.edge
+    if edge is not None and edge.wrong:
+        raise ProviderError(
+            f"the zone {context.plan.zone} is not set up for proxied names",
+            where="dns.proxied",
+            why="\n".join(edge.wrong),
+            cure="change it at the DNS provider (it holds for every name of the zone, so it is not "
+            "changed from here), or set dns.proxied to false",
+        )
     context.connect(report.progress)
     return f"{context.provider.name} is ready"
 
@@ -318,7 +327,7 @@ def _point(
     for planned in context.plan.records:
         machines = [context.state.machines[name] for name in planned.machines]
         addresses = tuple(sorted(m.public_address for m in machines if wanted(planned, m)))
-        record = RecordSet(planned.name, addresses, planned.ttl)
+        record = RecordSet(planned.name, addresses, planned.ttl, planned.proxied)
         context.journal.record("intent", report.step, name=planned.name)
         changed += context.dns.ensure_record(context.plan.deployment, record)
         context.journal.record("done", report.step, name=planned.name)

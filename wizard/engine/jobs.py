@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets as random
 
+from wizard.dns.base import Edge
 from wizard.engine import open
 from wizard.engine.context import Context
 from wizard.home import keys
@@ -14,6 +15,7 @@ from wizard.machines.job import (
     BucketSettings,
     Connection,
     DatabaseSettings,
+    EdgeSettings,
     MachineJob,
     Peer,
     Phase,
@@ -38,10 +40,9 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         name: secrets.get_or_create(f"age_identity.{name}", keys.generate_age_identity)
         for name in sorted(m.name for m in plan.machines)
     }
-    given: dict[str, Secret] = {
-        "storage_secret_key": storage.secret_key,
-        "age_identity": identities[machine.name],
-    }
+    given: dict[str, Secret] = {"age_identity": identities[machine.name]}
+    if not storage.by_role:
+        given["storage_secret_key"] = storage.secret_key
     if machine.role in (Role.WEBSERVER, Role.DATABASE):
         given["database_password"] = secrets.get_or_create("database_password", generate)
     if machine.role is Role.WEBSERVER:
@@ -82,7 +83,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             name=plan.bucket.name,
             endpoint=storage.machine_endpoint,
             region=storage.region,
-            access_key=storage.access_key,
+            access_key="" if storage.by_role else storage.access_key,
         ),
         database=DatabaseSettings(
             engine=plan.database_engine,
@@ -100,10 +101,15 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             admin_email=plan.application.admin_email,
             locale=plan.application.locale,
         ),
+        edge=_edge(plan.edge),
         leader=machine.name == plan.of_role(Role.WEBSERVER)[0].name,
         age_recipients=tuple(keys.age_recipient(i) for i in identities.values()),
         secrets=given,
     )
+
+
+def _edge(edge: Edge | None) -> EdgeSettings | None:
+    return EdgeSettings(edge.networks, edge.url, edge.client_ca) if edge else None
 
 
 def _database_tls(address: str) -> Secret:

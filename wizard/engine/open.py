@@ -6,12 +6,14 @@ The one place where names in answers become objects; everything is imported on u
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from wizard.answers.model import Answers
-from wizard.answers.sections import CredentialSource
+from wizard.answers.sections import CredentialSource, Dns
 from wizard.dns import registry as dns_registry
 from wizard.dns.base import DnsProvider
+from wizard.dns.exchange import Address
 from wizard.errors import HomeError, NotSupportedError, UsageError
 from wizard.home.home import Home
 from wizard.home.store import SecretStore
@@ -30,10 +32,18 @@ LAB_VARIABLE = "BUILD_USB_LAB"
 """Names the lab's folder when it is not the build home's own (a second build machine)."""
 
 URL_VARIABLE = "BUILD_USB_{}_URL"
-"""Names another address of a vendor's API (DIGITALOCEAN, CLOUDFLARE) or of its object storage
-(DIGITALOCEAN_STORAGE): for tests, and for gateways between this computer and the vendor."""
+"""Names another address of a vendor's API (DIGITALOCEAN, CLOUDFLARE, ROUTE53) or of its object
+storage (DIGITALOCEAN_STORAGE): for tests, and for gateways between this computer and the vendor."""
 
-_OBJECT_STORAGE = {"digitalocean": "https://{region}.digitaloceanspaces.com"}
+RESOLVER_VARIABLE = "BUILD_USB_RESOLVER"
+"""Names the resolver (ADDRESS:PORT) to ask who serves a zone, in place of this computer's."""
+
+_NO_SERVICES = Services()
+_DNS_OF = {"aws": "route53"}
+_OBJECT_STORAGE = {
+    "aws": "https://s3.{region}.amazonaws.com",
+    "digitalocean": "https://{region}.digitaloceanspaces.com",
+}
 _AUTHORITIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
@@ -48,25 +58,43 @@ def lab_folder(home: Path) -> Path:
 
 def provider(name: str, home: Home, account: Account | None = None) -> Provider:
     """Return the provider of that name; creates and starts nothing. Clouds need an account."""
+    if account is not None:
+        account = replace(account, cache=home.path / "cache")
     return provider_registry.create(name, lab_dir=lab_folder(home.path), account=account)
 
 
-def account(answers: Answers, secrets: SecretStore | None) -> Account | None:
+def account(answers: Answers, credentials: SecretStore | None) -> Account | None:
     """Return what the answers' cloud has to know of us; None where they name no credentials (a
-    rehearsal needs none). `secrets` None: the build home is locked."""
+    rehearsal needs none). `credentials` are the home's, None: it is locked."""
     own = answers.provider
-    if own.credentials is None:
-        return None
-    return Account(
-        token=_token(own.credentials, secrets, "provider.credentials"),
-        region=own.region,
-        build_machine=answers.ssh.build_machine,
-        url=_url(own.name),
+    return account_of(
+        own.name, own.credentials, own.region, credentials, build_machine=answers.ssh.build_machine
     )
 
 
-def credential(source: CredentialSource, secrets: SecretStore | None, where: str) -> Secret:
-    """Return the secret that answers point at; `secrets` None: the build home is locked."""
+def account_of(
+    cloud: str,
+    source: CredentialSource | None,
+    region: str,
+    credentials: SecretStore | None,
+    *,
+    build_machine: str | None = None,
+    timeout: float | None = None,
+) -> Account | None:
+    """Return what a cloud has to know of us, as far as it is decided; see `account`."""
+    if source is None:
+        return None
+    return Account(
+        token=_token(source, credentials, "provider.credentials"),
+        region=region,
+        build_machine=build_machine,
+        url=_url(cloud),
+        timeout=timeout,
+    )
+
+
+def credential(source: CredentialSource, credentials: SecretStore | None, where: str) -> Secret:
+    """Return the secret that answers point at; `credentials` None: the build home is locked."""
     if source.environment:
         value = os.environ.get(source.environment)
         if not value:
@@ -88,24 +116,24 @@ def credential(source: CredentialSource, secrets: SecretStore | None, where: str
                 cure="create it with mode 0600, or name another source in the answers",
             ) from error
     assert source.home is not None
-    if secrets is None:
+    if credentials is None:
         raise UsageError(
             f"the secret {source.home} is in the build home, which is not unlocked for this",
             where=where,
             cure="name {environment: VARIABLE} or {file: /path} in the answers instead",
         )
-    found = secrets.get(source.home)
+    found = credentials.get(source.home)
     if found is None:
         raise UsageError(
             f"the build home holds no secret called {source.home}",
             where=where,
-            cure="name {environment: VARIABLE} or {file: /path} in the answers instead",
+            cure=f"put it there: build-usb secret set {source.home}",
         )
     return found
 
 
-def _token(source: CredentialSource, secrets: SecretStore | None, where: str) -> Secret:
-    found = credential(source, secrets, where)
+def _token(source: CredentialSource, credentials: SecretStore | None, where: str) -> Secret:
+    found = credential(source, credentials, where)
     value = found.reveal()
     # it goes into a header: what cannot be sent would be shown by the error that says so
     if not (value.isascii() and value.isprintable() and " " not in value):
@@ -122,10 +150,35 @@ def _url(name: str) -> str:
     return os.environ.get(URL_VARIABLE.format(name.upper()), "")
 
 
-def dns(answers: Answers, services: Services, secrets: SecretStore) -> DnsProvider:
+def resolver() -> Address | None:
+    """Return the resolver to ask who serves a zone, None for this computer's own."""
+    named = os.environ.get(RESOLVER_VARIABLE)
+    if not named:
+        return None
+    address, _, port = named.rpartition(":")
+    if not (address and port.isdecimal()):
+        raise UsageError(f"{RESOLVER_VARIABLE} names no resolver", cure="write it as ADDRESS:PORT")
+    return address.strip("[]"), int(port)
+
+
+def dns(answers: Answers, services: Services, credentials: SecretStore | None) -> DnsProvider:
     """Return the DNS provider that serves the answers' zone. Its credentials may be the cloud's,
     where both are the same vendor's."""
-    chosen = answers.dns
+    cloud = answers.provider
+    return dns_of(answers.dns, cloud.name, cloud.credentials, credentials, services=services)
+
+
+def dns_of(
+    chosen: Dns,
+    cloud: str,
+    cloud_source: CredentialSource | None,
+    credentials: SecretStore | None,
+    *,
+    services: Services = _NO_SERVICES,
+    timeout: float | None = None,
+) -> DnsProvider:
+    """Return the DNS provider of this section of answers; see `dns`. `timeout` in seconds, None:
+    the provider's own."""
     server = services.dns
     if chosen.rfc2136 is not None:
         server = DnsServer(
@@ -133,32 +186,36 @@ def dns(answers: Answers, services: Services, secrets: SecretStore) -> DnsProvid
             port=chosen.rfc2136.port,
             key_name=chosen.rfc2136.key_name,
             algorithm=chosen.rfc2136.algorithm,
-            key=credential(chosen.rfc2136.key, secrets, "dns.rfc2136.key"),
+            key=credential(chosen.rfc2136.key, credentials, "dns.rfc2136.key"),
         )
     source, where = chosen.credentials, "dns.credentials"
-    if source is None and chosen.provider == answers.provider.name:
-        source, where = answers.provider.credentials, "provider.credentials"
+    if source is None and chosen.provider in (cloud, _DNS_OF.get(cloud)):
+        source, where = cloud_source, "provider.credentials"
     return dns_registry.open_dns(
         chosen.provider,
         chosen.zone,
         server,
         in_lab=chosen.rfc2136 is None,
-        token=_token(source, secrets, where) if source else None,
+        token=_token(source, credentials, where) if source else None,
         url=_url(chosen.provider),
+        timeout=timeout,
     )
 
 
-def storage(answers: Answers, services: Services, secrets: SecretStore | None) -> ObjectStorage:
+def storage(answers: Answers, services: Services, credentials: SecretStore | None) -> ObjectStorage:
     """Return the object storage that holds the deployment's bucket: the provider's own, or one
     that speaks S3 with credentials of the form ACCESS_KEY:SECRET_KEY."""
     own = answers.object_storage
-    if own.endpoint is None and services.object_storage is not None:
-        return services.object_storage
     vendor = own.provider or answers.provider.name
     region = own.region or answers.provider.region
     endpoint = own.endpoint or _url(f"{vendor}_storage")
     if not endpoint and vendor in _OBJECT_STORAGE:
         endpoint = _OBJECT_STORAGE[vendor].format(region=region)
+    given = services.object_storage
+    if given is not None and given.build_endpoint and own.endpoint is None:
+        return given
+    if given is not None and own.endpoint is None and own.credentials is None:
+        return replace(given, build_endpoint=endpoint, machine_endpoint=endpoint, region=region)
     if not endpoint:
         raise NotSupportedError(
             f"object storage of {vendor} is not available yet",
@@ -171,16 +228,15 @@ def storage(answers: Answers, services: Services, secrets: SecretStore | None) -
             where="object_storage.credentials",
             cure="name a source that holds ACCESS_KEY:SECRET_KEY, such as {environment: SPACES}",
         )
-    access_key, colon, secret_key = (
-        credential(own.credentials, secrets, "object_storage.credentials").reveal().partition(":")
-    )
+    keys = credential(own.credentials, credentials, "object_storage.credentials")
+    access_key, colon, secret_key = keys.reveal().partition(":")
     if not (access_key and colon and secret_key):
         raise UsageError(
             "the keys of the object storage are not of the form ACCESS_KEY:SECRET_KEY",
             where="object_storage.credentials",
             cure="join the two by a colon",
         )
-    return ObjectStorage(endpoint, endpoint, region, access_key, Secret(secret_key))
+    return ObjectStorage(endpoint, endpoint, region, access_key, Secret(secret_key), vendor=vendor)
 
 
 def authority(answers: Answers, services: Services) -> AcmeAuthority:

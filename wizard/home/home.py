@@ -3,7 +3,9 @@
 <home>/                      0700
   home.json                  the layout's version
   identity.age               the home's key, encrypted by the passphrase
+  recovery.age               the same, encrypted by the stick's recovery key; on a stick only
   recipient.txt              its public half: what secrets are encrypted to
+  secrets.age                what `{home: name}` in answers names: tokens the user put there
   deployments/<name>/
     answers.yaml  state.json  journal.jsonl  events.jsonl  known_hosts  ssh_config
     secrets.age              passwords, keys, tokens, encrypted
@@ -46,6 +48,7 @@ from wizard.home.vault import (
 from wizard.secrets import Secret
 
 VARIABLE = "BUILD_USB_HOME"
+RECOVERY = "recovery.age"
 _LAYOUT = 1
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,22}[a-z0-9]")
 # what ssh would read as syntax in its configuration, however it is quoted
@@ -182,6 +185,10 @@ class Home:
             )
         remove_leftovers(self.path)
 
+    def vault(self, vault: Vault) -> SecretStore:
+        """Return the user's own secrets, which all deployments of the home may name."""
+        return SecretStore(self.path / "secrets.age", vault)
+
     # -- identity --------------------------------------------------------------------------------
 
     @cached_property
@@ -210,10 +217,52 @@ class Home:
         with locked(self.path / "lock", "create the identity"):
             if self.has_identity():
                 raise HomeError("this build home has an identity", where=str(self._identity))
-            write_atomic(self._identity, locked_identity)
-            # last: its presence says that the identity is complete
-            text = f"# identity.age has SHA-256 {fingerprint(locked_identity)}\n{recipient}\n"
-            write_atomic(self.path / "recipient.txt", text.encode())
+            self._write_identity(locked_identity, recipient)
+
+    def _write_identity(self, locked_identity: bytes, recipient: str) -> None:
+        write_atomic(self._identity, locked_identity)
+        # last: its presence says that the identity is complete
+        text = f"# identity.age has SHA-256 {fingerprint(locked_identity)}\n{recipient}\n"
+        write_atomic(self.path / "recipient.txt", text.encode())
+
+    def replace_passphrase(self, vault: Vault, passphrase: Secret) -> None:
+        """Lock the home's key with another passphrase; killed halfway, one of the two opens it."""
+        with locked(self.path / "lock", "change the passphrase"):
+            self._write_identity(vault.locked_by(passphrase), vault.recipient)
+
+    def keep_recovery(self, vault: Vault, recovery: Secret, *, beside: bool = False) -> None:
+        """Let the stick's recovery key open the home's key, too; in a file of its own.
+
+        `beside` the ones that are kept already: the key of a copy that is about to be made.
+        """
+        path = self.path / (f"recovery-{secrets.token_hex(4)}.age" if beside else RECOVERY)
+        write_atomic(path, vault.locked_by(recovery))
+        for other in [] if beside else self.path.glob("recovery-*.age"):
+            other.unlink()
+
+    def recover(self, recovery: Secret, passphrase: Secret) -> Vault:
+        """Open the home's key by the recovery key and lock it with a new passphrase.
+
+        Raises PassphraseError when the key is wrong, HomeError when it was never kept.
+        """
+        error = HomeError(
+            "this build home knows no recovery key",
+            where=str(self.path),
+            cure="open it with its passphrase, or take each deployment over from its bucket: "
+            "build-usb adopt",
+        )
+        for path in sorted(self.path.glob("recovery*.age")):
+            data = read_bytes(path) or b""
+            try:
+                vault = unlock_identity(data, recovery, fingerprint(data), path)
+            except PassphraseError as wrong:
+                error = wrong
+                continue
+            if vault.recipient != self.recipient():
+                raise HomeError("the recovery key is another build home's", where=str(self.path))
+            self.replace_passphrase(vault, passphrase)
+            return vault
+        raise error
 
     def unlock(self, passphrase: Secret) -> Vault:
         """Open the home's key (1 to 2 seconds, on purpose).
@@ -236,6 +285,8 @@ class Home:
                 where=str(self.path),
                 cure="restore both from a copy of this build home",
             )
+        if data is not None and fingerprint(data) != checksum:
+            self._write_identity(data, recipient)  # a change of the passphrase was killed
         return vault
 
     def locked_identity(self) -> bytes:

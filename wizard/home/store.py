@@ -1,4 +1,5 @@
-"""A deployment's secrets: one JSON document in `secrets.age`, encrypted to the home's identity."""
+"""The secrets of a deployment, or the user's own of the home: one JSON document in `secrets.age`,
+encrypted to the home's identity."""
 
 from __future__ import annotations
 

@@ -46,6 +46,10 @@ class Vault:
                 cure="restore the file from a copy of this build home",
             ) from error
 
+    def locked_by(self, passphrase: Secret) -> bytes:
+        """Return the identity as `lock_identity` does, for another passphrase."""
+        return lock_identity(Secret(str(self._identity)), passphrase)
+
     def authenticate(self, data: bytes) -> str:
         """Return the HMAC-SHA256 (hex) of `data` that only holders of the identity can make."""
         return hmac.new(self._mac_key, data, hashlib.sha256).hexdigest()

@@ -76,6 +76,7 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
             for peer in job.peers
         ],
         "hosts": list(job.hosts),
+        "edge": job.edge and {"url": job.edge.url, "networks": list(job.edge.networks)},
         "shared_config": SHARED_CONFIG,
         "shared_config_unit": SHARED_CONFIG_UNIT,
         "services": ["cron.service", "ssh.service", *_SERVICES[job.role]],

@@ -46,7 +46,11 @@ def _ssh(job: MachineJob) -> Part:
     jail = render(
         "common/fail2ban.conf.j2",
         ssh_port=job.ssh_port,
-        ignored=[job.network_cidr, *([job.build_machine] if job.build_machine else [])],
+        ignored=[
+            job.network_cidr,
+            *([job.build_machine] if job.build_machine else []),
+            *(job.edge.networks if job.edge else ()),
+        ],
     )
     return Part(
         "ssh",
@@ -96,7 +100,8 @@ def _system(job: MachineJob, facts: Facts) -> Part:
 def _shared_config(job: MachineJob) -> Part:
     bucket = job.bucket
     options = [
-        f"passwd_file={_PASSWORD_FILE}",
+        # by its role: from the cloud's metadata service (IMDSv2), renewed by s3fs itself
+        f"passwd_file={_PASSWORD_FILE}" if bucket.access_key else "iam_role=auto",
         "allow_other",
         "umask=0022",
         "sigv4",
@@ -117,13 +122,16 @@ def _shared_config(job: MachineJob) -> Part:
         mount_point=SHARED_CONFIG,
         options=options,
     )
-    password = f"{bucket.access_key}:{job.secrets['storage_secret_key'].reveal()}\n"
     mount = ("mount-shared-config",)
+    passwords: tuple[File, ...] = ()
+    if bucket.access_key:
+        password = f"{bucket.access_key}:{job.secrets['storage_secret_key'].reveal()}\n"
+        passwords = (File(_PASSWORD_FILE, Secret(password), mode=0o600, handlers=mount),)
     return Part(
         "shared configuration",
         items=(
             Folder(OURS, mode=0o700),
-            File(_PASSWORD_FILE, Secret(password), mode=0o600, handlers=mount),
+            *passwords,
             File(f"/etc/systemd/system/{SHARED_CONFIG_UNIT}", unit, handlers=mount),
         ),
         handlers=(
@@ -155,5 +163,5 @@ def _agent(job: MachineJob) -> Part:
                 render("cron/agent.j2", agent=AGENT_PATH, command="run"),
             ),
         ),
-        handlers=(Handler(apply[0], f"{AGENT_PATH} firewall"),),
+        handlers=(Handler(apply[0], f"{AGENT_PATH} edge && {AGENT_PATH} firewall"),),
     )

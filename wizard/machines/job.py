@@ -52,7 +52,8 @@ class DatabaseSettings:
 
 @dataclass(frozen=True)
 class BucketSettings:
-    """The deployment's bucket as machines see it (path-style when `endpoint` is not empty)."""
+    """The deployment's bucket as machines see it (path-style when `endpoint` is not empty).
+    `access_key` "": the machine gets its keys from its cloud, as its role."""
 
     name: str
     endpoint: str
@@ -81,6 +82,16 @@ class ApplicationSettings:
 
 
 @dataclass(frozen=True)
+class EdgeSettings:
+    """The proxies in front of the site: their networks, where the machine asks for them again, and
+    the authority (PEM) of the certificate they show to nginx."""
+
+    networks: tuple[str, ...]
+    url: str
+    client_ca: str
+
+
+@dataclass(frozen=True)
 class Peer:
     """Another machine of the deployment: its name, role and private address."""
 
@@ -98,10 +109,10 @@ class MachineJob:
     renews the certificate and runs the application's cron. `hosts` are all names the site answers
     to, the canonical one first; the others may be addresses (a rehearsal's loopback address).
 
-    `secrets` by name: `storage_secret_key` (all machines), `age_identity` (this machine's
-    AGE-SECRET-KEY), `database_password` (web and database), `database_tls_key` (database: the
-    key of `database.certificate`), `admin_password` and `salts` (webserver, application phase;
-    salts is a JSON object or list of 8 random strings).
+    `secrets` by name: `storage_secret_key` (where `bucket.access_key` is there), `age_identity`
+    (this machine's AGE-SECRET-KEY), `database_password` (web and database), `database_tls_key`
+    (database: the key of `database.certificate`), `admin_password` and `salts` (webserver,
+    application phase; salts is a JSON object or list of 8 random strings).
     """
 
     deployment: str
@@ -125,6 +136,7 @@ class MachineJob:
     tls: TlsSettings
     application: ApplicationSettings
     leader: bool = True
+    edge: EdgeSettings | None = None
     age_recipients: tuple[str, ...] = ()
     secrets: dict[str, Secret] = field(default_factory=dict)
 
@@ -151,9 +163,14 @@ class MachineJob:
                 "database": DatabaseSettings(**values["database"]),
                 "tls": TlsSettings(**values["tls"]),
                 "application": ApplicationSettings(**values["application"]),
+                "edge": _edge(values.get("edge")),
                 "secrets": {name: Secret(value) for name, value in values["secrets"].items()},
             }
         )
+
+
+def _edge(values: dict[str, Any] | None) -> EdgeSettings | None:
+    return EdgeSettings(**{**values, "networks": tuple(values["networks"])}) if values else None
 
 
 def _plain(value: Any) -> Any:

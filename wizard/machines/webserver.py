@@ -123,8 +123,11 @@ def _nginx(job: MachineJob) -> Part:
     reload = ("reload-nginx",)
     app = application(job.application.kind)
     snippets = "/etc/nginx/snippets/build-usb"
+    client_ca = f"{OURS}/edge-ca.pem"
+    edge = File(client_ca, job.edge.client_ca, handlers=reload) if job.edge else Absent(client_ca)
     site = render(
         "nginx/site.conf.j2",
+        edge_ca=client_ca if job.edge else "",
         hosts=job.hosts,
         by_address=any(_is_address(host) for host in job.hosts),
         tls=f"{TLS}/current",
@@ -137,6 +140,7 @@ def _nginx(job: MachineJob) -> Part:
         items=(
             Folder(PAGE_CACHE, mode=0o700, owner="www-data", group="www-data"),
             Absent("/etc/nginx/sites-enabled/default", handlers=reload),
+            edge,
             File(
                 "/etc/nginx/conf.d/build-usb.conf",
                 render("nginx/http.conf.j2", cache=PAGE_CACHE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from wizard.answers import loader
 from wizard.answers.model import Answers
@@ -13,9 +14,11 @@ from wizard.engine.context import Context
 from wizard.engine.deploy import steps as deploy_steps
 from wizard.engine.destroy import destroy as run_destroy
 from wizard.engine.graph import Step, StepResult
+from wizard.errors import BuildUsbError
 from wizard.events import Event, EventKind, EventSink, tee
 from wizard.home.files import append_line, write_atomic
 from wizard.home.home import DeploymentHome
+from wizard.operations import timings
 from wizard.operations.session import Session, make_context
 from wizard.secrets import Secret, redact
 
@@ -32,11 +35,13 @@ def deploy(
         write_atomic(deployment.answers_file, loader.dumps(answers).encode())
         context = make_context(session, deployment, answers)
         context.provider.check()
-        steps = deploy_steps(context)
+        like = timings.of_run(answers.provider.name, context.state)
+        steps = timings.expected(session.home, like, deploy_steps(context))
         with show(steps) as sink:
             results = _recorded(
                 "deploy", context, steps, sink, lambda record: graph.run(steps, record, stop)
             )
+        timings.record(session.home, like, results)
         return context, results
 
 
@@ -74,7 +79,7 @@ def _recorded(
             append_line(context.home.events_file, event.to_json())
 
     both = tee(keep, sink)
-    redacted = _redacting(both, context.secrets.all)
+    redacted = _redacting(both, lambda: [*context.secrets.all(), *context.credentials.all()])
     # who follows events.jsonl from outside learns here what is to come
     kept = ("id", "title", "machine", "expected", "needs")
     ahead = [{key: getattr(step, key) for key in kept} for step in steps]
@@ -83,7 +88,7 @@ def _recorded(
     try:
         results = run(redacted)
     except BaseException as error:
-        redacted(Event(EventKind.RUN_FAILED, str(error)))
+        redacted(Event(EventKind.RUN_FAILED, str(error), data=_parts(error)))
         raise
     both(
         Event(
@@ -95,14 +100,25 @@ def _recorded(
     return results
 
 
+def _parts(error: BaseException) -> dict[str, str]:
+    """Return what, where, why and cure of an error apart, as far as it has them."""
+    if not isinstance(error, BuildUsbError):
+        return {}
+    return {key: getattr(error, key) for key in ("what", "where", "why", "cure")}
+
+
 def _redacting(sink: EventSink, known: Callable[[], list[Secret]]) -> EventSink:
     """Events come from our own code, which puts no secret in them; this holds when it errs."""
 
     def send(event: Event) -> None:
         if event.kind in (EventKind.STEP_FAILED, EventKind.RUN_FAILED, EventKind.LOG):
-            clean = redact(event.message, known())
-            if clean != event.message:
-                event = Event(**{**vars(event), "message": clean})
+            secrets = known()
+            clean = redact(event.message, secrets)
+            data = event.data
+            if event.kind is EventKind.RUN_FAILED:
+                data = {key: redact(str(text), secrets) for key, text in data.items()}
+            if (clean, data) != (event.message, event.data):
+                event = replace(event, message=clean, data=data)
         sink(event)
 
     return send

@@ -12,13 +12,15 @@ from wizard.engine import open as engine_open
 from wizard.engine import state as states
 from wizard.engine.context import Context
 from wizard.engine.state import State
-from wizard.errors import HomeError, UsageError
+from wizard.errors import BuildUsbError, HomeError, UsageError
 from wizard.home import passphrase as passphrases
 from wizard.home.home import DeploymentHome, Home
 from wizard.home.store import SecretStore
 from wizard.home.vault import Vault
 from wizard.plan.build import build
+from wizard.plan.difference import Difference, difference
 from wizard.plan.model import Plan
+from wizard.providers.base import Services
 from wizard.storage.names import bucket_name
 
 
@@ -28,6 +30,11 @@ class Session:
 
     home: Home
     vault: Vault
+
+    @property
+    def credentials(self) -> SecretStore:
+        """Return the secrets that the user put into the home."""
+        return self.home.vault(self.vault)
 
     def secrets(self, deployment: DeploymentHome) -> SecretStore:
         """Return the deployment's secrets."""
@@ -91,27 +98,47 @@ def planned_bucket(home: Home, name: str) -> str:
     return bucket_name(name, hashlib.sha256(home.recipient().encode()).hexdigest()[:8])
 
 
-def make_plan(home: Home, answers: Answers, secrets: SecretStore | None = None) -> Plan:
+def make_plan(home: Home, answers: Answers, credentials: SecretStore | None = None) -> Plan:
     """Return the plan for these answers in this home; creates nothing. A cloud is asked for its
-    sizes and prices, with credentials that are in the home only if `secrets` are given."""
-    account = engine_open.account(answers, secrets)
+    sizes and prices, with a token that is in the home only if its `credentials` are given."""
+    account = engine_open.account(answers, credentials)
     facts = engine_open.provider(answers.provider.name, home, account).facts()
-    return build(answers, facts, planned_bucket(home, answers.name))
+    proxied = answers.dns.proxied
+    edge = engine_open.dns(answers, Services(), credentials).edge() if proxied else None
+    return build(answers, facts, planned_bucket(home, answers.name), edge)
+
+
+def compare(
+    home: Home, answers: Answers, plan: Plan, secrets: SecretStore | None = None
+) -> Difference | None:
+    """Return what deploying this plan would change, None when there is no such deployment."""
+    deployment = home.deployment(answers.name)
+    if answers.name not in home.deployments():
+        return None
+    before = read_answers(deployment)
+    state = states.load(deployment.state_file)
+    try:
+        now = plan if before == answers else make_plan(home, before, secrets)
+    except BuildUsbError:
+        # what runs may be of a kind that cannot be rented or asked for any more
+        now = None
+    return difference(before, now, answers, plan, state.machines if state else ())
 
 
 def make_context(session: Session, deployment: DeploymentHome, answers: Answers) -> Context:
     """Return the context of a run; call it with the deployment's lock held."""
     secrets = session.secrets(deployment)
-    plan = make_plan(session.home, answers, secrets)
+    plan = make_plan(session.home, answers, session.credentials)
     state = states.load(deployment.state_file) or State(plan.deployment, plan.bucket.name)
     return Context(
         answers=answers,
         plan=plan,
         home=deployment,
         secrets=secrets,
+        credentials=session.credentials,
         journal=deployment.open_journal(),
         provider=engine_open.provider(
-            answers.provider.name, session.home, engine_open.account(answers, secrets)
+            answers.provider.name, session.home, engine_open.account(answers, session.credentials)
         ),
         state=state,
     )

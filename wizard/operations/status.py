@@ -39,6 +39,10 @@ class MachineStatus:
     agent: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
+    def figure(self, name: str) -> Any:
+        """Return one of the facts of its agent (wizard/agent/health.py), None if unknown."""
+        return (self.agent.get("health") or {}).get(name)
+
 
 @dataclass(frozen=True)
 class Status:
@@ -55,6 +59,12 @@ class Status:
     def healthy(self) -> bool:
         """Say whether nothing is wrong anywhere."""
         return not self.problems and not any(m.problems for m in self.machines)
+
+    @property
+    def certificate_days(self) -> int | None:
+        """Return for how many days the certificate is still valid on every webserver."""
+        found = [m.figure("certificate_days") for m in self.machines]
+        return min((days for days in found if days is not None), default=None)
 
 
 def status(session: Session, deployment: DeploymentHome) -> Status:
@@ -98,38 +108,56 @@ def to_plain(result: Status) -> dict[str, Any]:
 
 
 def to_text(result: Status) -> str:
-    """Return a status for people."""
+    """Return a status for people, in at most 80 columns where names allow it."""
+    days = result.certificate_days
     lines = [
         f"{result.deployment}: {'healthy' if result.healthy else 'NOT HEALTHY'}",
-        f"  site  {result.url or 'never deployed to the end'}  {result.site}",
-        f"  DNS   {result.dns}",
+        f"  site         {result.url or 'never deployed to the end'}  {result.site}".rstrip(),
+        f"  certificate  {'unknown' if days is None else f'valid for {days} more days'}",
+        f"  DNS          {result.dns}",
+        "",
     ]
-    for machine in result.machines:
-        lines.append(
-            f"  {machine.name:<6}{machine.role:<11}{machine.provider_state:<9}"
-            f"{machine.address:<16}{_facts(machine.agent)}".rstrip()
-        )
-        lines += [f"        problem: {problem}" for problem in machine.problems]
+    table = [
+        ("machine", "role", "state", "address", "load", "memory", "disk", "up"),
+        *(_row(machine) for machine in result.machines),
+    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    head, *rows = (
+        "".join(f"  {cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )
+    lines.append(head)
+    for row, machine in zip(rows, result.machines, strict=True):
+        lines.append(row)
+        lines += [f"      problem: {problem}" for problem in machine.problems]
+        if machine.figure("reboot_required"):
+            lines.append("      wants a reboot")
     lines += [f"  problem: {problem}" for problem in result.problems]
     return "\n".join(lines) + "\n"
 
 
-def _facts(agent: dict[str, Any]) -> str:
-    """Return the machine's own figures in words; what it could not find out is left out."""
-    health = agent.get("health") or {}
-    words = []
-    if health.get("load"):
-        words.append(f"load {health['load'][0]:.2f}")
-    if health.get("memory_available") and health.get("memory_total"):
-        free = health["memory_available"] / health["memory_total"]
-        words.append(f"memory {free:.0%} free")
-    if health.get("disk_used") is not None:
-        words.append(f"disk {health['disk_used']}% used")
-    if health.get("certificate_days") is not None:
-        words.append(f"certificate {health['certificate_days']} days")
-    if health.get("reboot_required"):
-        words.append("wants a reboot")
-    return ", ".join(words)
+def _row(machine: MachineStatus) -> tuple[str, ...]:
+    """Return the machine's own figures in words; what it could not find out is a dash."""
+    load, disk, up = (machine.figure(name) for name in ("load", "disk_used", "uptime"))
+    free, memory = machine.figure("memory_available"), machine.figure("memory_total")
+    return (
+        machine.name,
+        machine.role,
+        machine.provider_state,
+        machine.address,
+        f"{load[0]:.2f}" if load else "-",
+        f"{1 - free / memory:.0%}" if free and memory else "-",
+        f"{disk}%" if disk is not None else "-",
+        _length(up) if up is not None else "-",
+    )
+
+
+def _length(seconds: int) -> str:
+    """Return a length of time in its largest whole unit."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def _machine(machine: MachineState, port: int, login: Secret, present: str) -> MachineStatus:
@@ -174,16 +202,16 @@ def _site(state: State) -> tuple[str, list[str]]:
 
 def _provider(session: Session, deployment: DeploymentHome) -> Provider:
     answers = read_answers(deployment)
-    account = engine_open.account(answers, session.secrets(deployment))
+    account = engine_open.account(answers, session.credentials)
     return engine_open.provider(answers.provider.name, session.home, account)
 
 
 def _dns(session: Session, deployment: DeploymentHome, state: State) -> tuple[str, list[str]]:
     answers = read_answers(deployment)
-    secrets = session.secrets(deployment)
     try:
         provider = _provider(session, deployment)
-        dns = engine_open.dns(answers, provider.services(answers.dns.zone), secrets)
+        services = provider.services(answers.dns.zone)
+        dns = engine_open.dns(answers, services, session.credentials)
         records = dns.records(deployment.name)
     except BuildUsbError as error:
         return "cannot be asked", [f"DNS: {error.what}: {error.why}"]

@@ -6,6 +6,7 @@ Errors are AnswersError: the answers ask for something this provider does not ha
 from __future__ import annotations
 
 from wizard.answers.model import Answers
+from wizard.dns.base import Edge
 from wizard.errors import AnswersError
 from wizard.plan import firewall
 from wizard.plan.model import (
@@ -15,14 +16,15 @@ from wizard.plan.model import (
     PlannedMachine,
     PlannedRecord,
 )
-from wizard.providers.base import ProviderFacts, Size
+from wizard.providers.base import ProviderFacts, Size, Unit
 from wizard.rules import Role
 
 _PREFIX = {Role.WEBSERVER: "web", Role.DATABASE: "db", Role.AUTOSCALER: "scaler"}
 
 
-def build(answers: Answers, facts: ProviderFacts, bucket: str) -> Plan:
-    """Return the plan for `answers` at a provider with `facts`; `bucket` is the bucket's name.
+def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None = None) -> Plan:
+    """Return the plan for `answers` at a provider with `facts`; `bucket` is the bucket's name,
+    `edge` the proxies that stand in front of proxied names.
 
     Raises AnswersError with every region, image or size the provider lacks, all at once.
     """
@@ -47,6 +49,8 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str) -> Plan:
             sizes[role] = known[wanted]
         else:
             problems.append(f"machines.sizes.{role}: found {wanted!r}; allowed: {', '.join(known)}")
+    vcpus = sum(size.vcpus * counts[role] for role, size in sizes.items())
+    problems += _beyond(facts, answers.name, vcpus)
     if problems:
         raise AnswersError(
             f"the provider {answers.provider.name} does not have what the answers ask for",
@@ -74,11 +78,14 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str) -> Plan:
             ssh_port=answers.ssh.port,
             database_port=answers.database.port,
             proxied=answers.dns.proxied,
+            edge=edge.networks if edge else firewall.CLOUDFLARE_NETWORKS,
         ),
         native_firewall=answers.firewall.native,
         machine_firewall=answers.firewall.machine,
         bucket=PlannedBucket(bucket, facts.bucket_monthly_price),
-        records=tuple(PlannedRecord(host, answers.dns.ttl, webservers) for host in hosts),
+        records=tuple(
+            PlannedRecord(host, answers.dns.ttl, webservers, answers.dns.proxied) for host in hosts
+        ),
         application=PlannedApplication(
             kind=answers.application.kind,
             title=answers.application.title,
@@ -94,4 +101,20 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str) -> Plan:
         or ("the provider's own" if answers.provider.name == "local" else "letsencrypt"),
         tls_email=answers.tls.email or answers.application.admin.email,
         timezone=answers.machines.timezone,
+        notes=(*facts.notes, *(edge.wrong if edge else ())),
+        edge=edge,
     )
+
+
+def _beyond(facts: ProviderFacts, deployment: str, vcpus: int) -> list[str]:
+    """Return which of the account's quotas do not suffice, whatever others leave of them."""
+    wanted = {Unit.VCPUS: vcpus, Unit.NETWORKS: 1}
+    problems = []
+    for quota in facts.quotas:
+        others = sum(used for owner, used in quota.used.items() if owner != deployment)
+        if others + wanted[quota.unit] > quota.limit:
+            problems.append(
+                f"the account's quota {quota.name}: found {wanted[quota.unit]} {quota.unit} needed;"
+                f" allowed: {max(0, quota.limit - others)} (of {quota.limit}, {others} are in use)"
+            )
+    return problems

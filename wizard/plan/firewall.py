@@ -13,7 +13,7 @@ from wizard.rules import (
     from_role,
 )
 
-# https://www.cloudflare.com/ips-v4, read 2026-11: proxied traffic comes from these and only these
+# https://www.cloudflare.com/ips-v4, read 2026-11, for plans made without asking Cloudflare
 CLOUDFLARE_NETWORKS = (
     "173.245.48.0/20",
     "103.21.244.0/22",
@@ -35,12 +35,17 @@ HTTP, HTTPS = 80, 443
 
 
 def rules(
-    roles: tuple[Role, ...], *, ssh_port: int, database_port: int, proxied: bool
+    roles: tuple[Role, ...],
+    *,
+    ssh_port: int,
+    database_port: int,
+    proxied: bool,
+    edge: tuple[str, ...] = CLOUDFLARE_NETWORKS,
 ) -> tuple[Rule, ...]:
     """Return every rule for a deployment with machines of `roles`.
 
     SSH from the build machine and between the machines; the database port from webservers and
-    autoscalers; 80 and 443 from anyone, or from Cloudflare's ranges when Cloudflare proxies (then
+    autoscalers; 80 and 443 from anyone, or from the networks `edge` when Cloudflare proxies (then
     autoscalers and the build machine may ask webservers directly too, to see whether they live).
     """
     result: list[Rule] = []
@@ -50,7 +55,7 @@ def rules(
             Rule(target, ssh_port, from_role(role), "SSH between the machines") for role in roles
         ]
     if Role.WEBSERVER in roles:
-        public = from_networks(*CLOUDFLARE_NETWORKS) if proxied else ANYONE
+        public = from_networks(*edge, label="Cloudflare") if proxied else ANYONE
         result += [
             Rule(Role.WEBSERVER, HTTP, public, "redirect to HTTPS, certificate challenges"),
             Rule(Role.WEBSERVER, HTTPS, public, "the website"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from wizard.dns.base import Edge
 from wizard.providers.base import Size
 from wizard.rules import Role, Rule
 
@@ -21,11 +22,13 @@ class PlannedMachine:
 
 @dataclass(frozen=True)
 class PlannedRecord:
-    """A records of `name` (absolute, no trailing dot) pointing at `machines`; `ttl` in seconds."""
+    """A records of `name` (absolute, no trailing dot) pointing at `machines`; `ttl` in seconds.
+    `proxied`: the DNS provider's own proxies stand before them."""
 
     name: str
     ttl: int
     machines: tuple[str, ...]
+    proxied: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class PlannedApplication:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that must exist. `rules` is the one list both firewall layers render."""
+    """All that must exist. `rules` is the one list both firewall layers render; `notes` are for
+    people."""
 
     deployment: str
     mode: str
@@ -72,6 +76,8 @@ class Plan:
     tls_authority: str
     tls_email: str
     timezone: str
+    notes: tuple[str, ...] = ()
+    edge: Edge | None = None
 
     @property
     def monthly_price(self) -> Decimal:

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from wizard.plan.firewall import CLOUDFLARE_NETWORKS
-from wizard.plan.model import Plan
-from wizard.rules import Rule, Source
+from wizard.plan.model import Plan, PlannedRecord
+from wizard.rules import Rule
 
 
 def to_text(plan: Plan) -> str:
@@ -47,7 +46,7 @@ def to_text(plan: Plan) -> str:
         *_table(
             ("to", "port", "from", "why"),
             [
-                (f"{rule.target}s", f"{rule.port}/{rule.protocol}", _source(rule.source), rule.why)
+                (f"{rule.target}s", f"{rule.port}/{rule.protocol}", str(rule.source), rule.why)
                 for rule in plan.rules
             ],
         ),
@@ -55,13 +54,14 @@ def to_text(plan: Plan) -> str:
         f"DNS ({plan.dns_provider}, zone {plan.zone})",
         *_table(
             ("name", "type", "TTL", "points to"),
-            [(r.name, "A", f"{r.ttl} s", ", ".join(r.machines)) for r in plan.records],
+            [(r.name, "A", _kept(r), ", ".join(r.machines)) for r in plan.records],
         ),
         "",
         f"Certificate: {', '.join(plan.application.hosts)} from {plan.tls_authority}",
         f"Database: {plan.database_engine} on port {plan.database_port}, reached over TLS",
         "",
         f"Price per month: {_money(plan.monthly_price, plan.currency)}",
+        *(f"Note: {note}" for note in plan.notes),
     ]
     return "\n".join(parts) + "\n"
 
@@ -100,7 +100,13 @@ def to_plain(plan: Plan) -> dict[str, Any]:
             "provider": plan.dns_provider,
             "zone": plan.zone,
             "records": [
-                {"name": r.name, "type": "A", "ttl": r.ttl, "machines": list(r.machines)}
+                {
+                    "name": r.name,
+                    "type": "A",
+                    "ttl": r.ttl,
+                    "machines": list(r.machines),
+                    "proxied": r.proxied,
+                }
                 for r in plan.records
             ],
         },
@@ -113,6 +119,7 @@ def to_plain(plan: Plan) -> dict[str, Any]:
         "database": {"engine": plan.database_engine, "port": plan.database_port},
         "tls": {"authority": plan.tls_authority, "email": plan.tls_email},
         "monthly_price": f"{plan.monthly_price:.2f}",
+        "notes": list(plan.notes),
     }
 
 
@@ -131,15 +138,18 @@ def rule_to_plain(rule: Rule) -> dict[str, Any]:
     }
 
 
+def rule_text(rule: Rule) -> str:
+    """Return what a rule lets in, in words."""
+    return f"{rule.target}s {rule.port}/{rule.protocol} from {rule.source!s}"
+
+
 def _layers(plan: Plan) -> str:
     layers = ["the cloud's own"] * plan.native_firewall + ["ufw"] * plan.machine_firewall
     return " and ".join(layers) or "switched off at both layers"
 
 
-def _source(source: Source) -> str:
-    if source.networks == CLOUDFLARE_NETWORKS:
-        return "Cloudflare"
-    return str(source)
+def _kept(record: PlannedRecord) -> str:
+    return "behind Cloudflare" if record.proxied else f"{record.ttl} s"
 
 
 def _money(amount: Decimal, currency: str) -> str:

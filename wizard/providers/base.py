@@ -9,9 +9,11 @@ Must not import: any DNS provider, plan, engine.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from wizard.events import Progress
@@ -40,9 +42,28 @@ class Size:
     monthly_price: Decimal
 
 
+class Unit(StrEnum):
+    """What quotas count."""
+
+    VCPUS = "vCPUs"
+    NETWORKS = "networks"
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What an account may use at most: `used` by each deployment, by "" for all that is no
+    deployment's."""
+
+    name: str
+    unit: Unit
+    limit: int
+    used: Mapping[str, int]
+
+
 @dataclass(frozen=True)
 class ProviderFacts:
-    """What a plan needs to know of a provider; obtained without creating anything."""
+    """What a plan needs to know of a provider; obtained without creating anything. `notes` are for
+    people, such as that prices are old."""
 
     regions: tuple[str, ...]
     images: tuple[str, ...]
@@ -50,6 +71,8 @@ class ProviderFacts:
     currency: str
     default_size: dict[Role, str]
     bucket_monthly_price: Decimal
+    quotas: tuple[Quota, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,15 +130,32 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Whose account credentials belong to (empty if they may not tell), and the rights they lack
+    of those that deployments need, as the cloud names them. Without the `unknowing` ones only less
+    is known beforehand; `policy` grants all, as text for the cloud's console (empty: there is no
+    such thing)."""
+
+    owner: str
+    lacking: tuple[str, ...] = ()
+    unknowing: tuple[str, ...] = ()
+    policy: str = ""
+
+
+@dataclass(frozen=True)
 class ObjectStorage:
     """An S3 endpoint as seen from the build machine and from machines (they differ in a
-    rehearsal); empty `endpoint` means the vendor's own."""
+    rehearsal); empty `endpoint` means the vendor's own. `by_role`: machines get their keys from
+    their cloud, these are the build machine's alone. `vendor` "aws" can do more than others."""
 
     build_endpoint: str
     machine_endpoint: str
     region: str
     access_key: str
     secret_key: Secret
+    session_token: Secret | None = None
+    by_role: bool = False
+    vendor: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,12 +193,15 @@ class Services:
 class Account:
     """What a cloud has to know of its user. `build_machine` is the address or network (CIDR) that
     its machines see the build machine at, None if answers do not say; `url` is the API's address
-    where it is not the vendor's own."""
+    where it is not the vendor's own; `timeout` the seconds to wait for an answer (None: the
+    provider's own); `cache` a folder for what the cloud publishes, such as prices."""
 
     token: Secret
     region: str
     build_machine: str | None = None
     url: str = ""
+    timeout: float | None = None
+    cache: Path | None = None
 
 
 class Provider(Protocol):
@@ -168,6 +211,10 @@ class Provider(Protocol):
 
     def facts(self) -> ProviderFacts:
         """Return regions, images, sizes and prices; creates nothing, starts nothing."""
+
+    def standing(self, progress: Progress) -> Standing:
+        """Ask whose account it is and what the credentials may do; changes nothing. `progress` is
+        called before each request and may raise to end it."""
 
     def check(self) -> None:
         """Refuse what cannot work from this computer; changes nothing. May ask on the terminal

@@ -24,27 +24,40 @@ from wizard.providers.base import (
     Resource,
     ResourceKind,
     Services,
+    Standing,
 )
-from wizard.providers.digitalocean_api import URL, Api, is_missing, scope, status_of, wait_until
+from wizard.providers.digitalocean_api import (
+    READ_TIMEOUT,
+    URL,
+    Api,
+    is_missing,
+    scope,
+    status_of,
+    wait_until,
+)
 from wizard.rules import Rule
 
 # how long droplets take to have addresses or be gone, and snapshots to be made; seconds
 _BIRTH, _DEATH, _SNAPSHOT = 300.0, 300.0, 3600.0
+_READ = ("regions", "sizes", "images")
 _LISTED = ("droplets", "vpcs", "firewalls", "tags", "snapshots", "account/keys")
+_NO_ID = "00000000-0000-0000-0000-000000000000"
+# changes that change nothing, as they ask for nothing or for what there is not: those who may not
+# change things are refused all the same
 _CHANGES = (
     ("POST", "droplets"),
-    ("DELETE", "droplets"),
+    ("DELETE", "droplets/0"),
     ("POST", "droplets/0/actions"),
     ("POST", "vpcs"),
-    ("DELETE", "vpcs"),
+    ("DELETE", f"vpcs/{_NO_ID}"),
     ("POST", "firewalls"),
-    ("PUT", "firewalls"),
-    ("DELETE", "firewalls"),
+    ("PUT", f"firewalls/{_NO_ID}"),
+    ("DELETE", f"firewalls/{_NO_ID}"),
     ("POST", "tags"),
-    ("DELETE", "tags"),
+    ("DELETE", "tags/build-usb:-"),
     ("POST", "account/keys"),
-    ("DELETE", "account/keys"),
-    ("DELETE", "snapshots"),
+    ("DELETE", "account/keys/0"),
+    ("DELETE", "snapshots/0"),
 )
 
 
@@ -54,7 +67,9 @@ class DigitalOceanProvider:
     name = "digitalocean"
 
     def __init__(self, account: Account, *, pause: Callable[[float], None] = time.sleep) -> None:
-        self._api = Api(account.token, account.url or URL)
+        self._api = Api(
+            account.token, account.url or URL, read_timeout=account.timeout or READ_TIMEOUT
+        )
         self._region = account.region
         self._build_machine = account.build_machine
         self._pause = pause
@@ -74,6 +89,35 @@ class DigitalOceanProvider:
 
     def check(self) -> None:
         """Nothing of this computer matters to a cloud."""
+
+    def standing(self, progress: Progress) -> Standing:
+        """Return whose token it is and the scopes it lacks."""
+        api, asked = self._api, [*(("GET", path) for path in (*_READ, *_LISTED)), *_CHANGES]
+        progress("asking whose token it is", 0, len(asked) + 1)
+        owner = values.owner(api, self._unless_refused("GET", "account"))
+        lacking = []
+        for number, (method, path) in enumerate(asked, start=1):
+            progress("asking what the token may do", number, len(asked) + 1)
+            if self._unless_refused(method, path) is None:
+                lacking.append(scope(method, path))
+        return Standing(owner, tuple(sorted(set(lacking))))
+
+    def _unless_refused(self, method: str, path: str) -> dict[str, Any] | None:
+        """Return the answer, None if the token may not do this; changes ask for nothing."""
+        doing = "ask what the token may do"
+        try:
+            if method == "GET":
+                return self._api.get(path, doing, **({"per_page": 1} if path != "account" else {}))
+            if method == "DELETE":
+                self._api.delete(path, doing)
+            else:
+                {"POST": self._api.post, "PUT": self._api.put}[method](path, doing, {})
+        except ProviderError as error:
+            if status_of(error) == 403:
+                return None
+            if isinstance(error, TransientError) or status_of(error) not in (400, 404, 422):
+                raise
+        return {}
 
     def prepare(self, progress: Progress) -> None:
         """Check the token, naming every scope that it lacks for what is read before a change."""

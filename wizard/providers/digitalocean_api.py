@@ -22,7 +22,8 @@ from wizard.secrets import Secret
 URL = "https://api.digitalocean.com/v2/"
 PAGE = 200  # items a request; what the API allows at most
 
-_CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 60.0  # seconds
+READ_TIMEOUT = 60.0  # seconds
+_CONNECT_TIMEOUT = 10.0
 _MOST_PAGES = 1000  # a server that never ends its list is broken
 _VERBS = {"GET": "read", "POST": "create", "PUT": "update", "DELETE": "delete"}
 # https://docs.digitalocean.com/reference/api/scopes/: the first part of a path -> its scope
@@ -52,12 +53,12 @@ class Api(BaseAPI):  # type: ignore[misc]
         url: str = URL,
         *,
         credentials: str = "provider.credentials",
-        read_timeout: float = _READ_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
     ) -> None:
         # given, so that the environment's DIGITALOCEAN_END_POINT is not asked
         super().__init__(token=token.reveal(), end_point=url if url.endswith("/") else f"{url}/")
         self._credentials = credentials
-        self._timeouts = (_CONNECT_TIMEOUT, read_timeout)
+        self._timeouts = (min(_CONNECT_TIMEOUT, read_timeout), read_timeout)
         self._session.trust_env = False
         weakref.finalize(self, self._session.close)
 

@@ -120,6 +120,25 @@ def network_of(api: Api, vpc: dict[str, Any]) -> str:
         raise api.senseless(f"ask for the VPC {vpc['name']}", f"its range: {error}") from error
 
 
+def owner(api: Api, answer: dict[str, Any] | None) -> str:
+    """Return whose account an answer describes, empty for None (the token may not ask)."""
+    if answer is None:
+        return ""
+    account = answer.get("account")
+    if not isinstance(account, dict) or not isinstance(account.get("email"), str):
+        raise api.senseless("ask whose token it is", "it holds no account")
+    if account.get("status") == "locked":
+        raise ProviderError(
+            f"DigitalOcean has locked the account {account['email']}",
+            where="provider.credentials",
+            why=str(account.get("status_message") or "without a reason"),
+            cure="see what DigitalOcean's control panel asks for, or write to its support",
+        )
+    team = account.get("team")
+    named = team.get("name") if isinstance(team, dict) else None
+    return f"{account['email']}, team {named}" if named else str(account["email"])
+
+
 def facts(
     api: Api,
     region: str,

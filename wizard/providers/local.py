@@ -39,6 +39,7 @@ from wizard.providers.base import (
     ResourceKind,
     Services,
     Size,
+    Standing,
 )
 from wizard.rules import Role, Rule
 from wizard.secrets import Secret
@@ -85,6 +86,10 @@ class LocalProvider:
             },
             bucket_monthly_price=_FREE,
         )
+
+    def standing(self, progress: Progress) -> Standing:
+        """Return nothing: a rehearsal has no account."""
+        return Standing("")
 
     def check(self) -> None:
         """Refuse what cannot work; asks for sudo's password if the lab is yet to be started."""
@@ -311,6 +316,14 @@ def _as_root(*arguments: str) -> list[str]:
         sys.executable,
         *arguments,
     ]
+
+
+def asks_for_password(lab_dir: Path) -> bool:
+    """Say whether sudo would ask on the terminal before the lab can be started."""
+    if os.geteuid() == 0 or _answers(lab_dir) or shutil.which("sudo") is None:
+        return False
+    tried = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
+    return tried.returncode != 0
 
 
 def _check_root() -> None:

@@ -11,8 +11,9 @@ from wizard.providers.base import Account, Provider
 _MODULES = {
     "local": "wizard.providers.local:LocalProvider",
     "digitalocean": "wizard.providers.digitalocean:DigitalOceanProvider",
+    "aws": "wizard.providers.aws:AwsProvider",
 }
-_PLANNED = ("aws", "exoscale", "linode", "vultr", "hetzner")
+_PLANNED = ("exoscale", "linode", "vultr", "hetzner")
 
 
 def names() -> tuple[str, ...]:

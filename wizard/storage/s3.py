@@ -5,16 +5,11 @@ Credentials, endpoint and region are what the caller says, never what this compu
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-import botocore.configprovider
-import botocore.loaders
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -24,6 +19,7 @@ from botocore.exceptions import (
 )
 
 from wizard.errors import ProviderError, TransientError
+from wizard.providers import aws_policy, aws_session
 from wizard.providers.base import ObjectStorage
 from wizard.storage.base import StoredObject
 from wizard.storage.names import bucket_prefix
@@ -37,6 +33,7 @@ _CONNECT_TIMEOUT = 5.0  # seconds
 _READ_TIMEOUT = 30.0  # seconds; objects are small
 _ATTEMPTS = 5
 _EMPTYING_ROUNDS = 5
+_OLD_VERSIONS, _UNFINISHED = 30, 7  # days until these are deleted
 _PAGE = 1000  # objects a request; what S3 allows at most
 
 _MISSING = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
@@ -56,6 +53,7 @@ _TRANSIENT = frozenset(
     }
 )
 _CURES = {
+    "ExpiredToken": "put fresh credentials where the answers name them, and run again: it goes on",
     "InvalidAccessKeyId": "check the access key: it was deleted, or belongs to another vendor",
     "SignatureDoesNotMatch": "check the secret key: it does not belong to the access key",
     "AccessDenied": "give the credentials the right to do this to buckets and objects",
@@ -67,44 +65,20 @@ _CURES = {
 
 
 def _client(storage: ObjectStorage) -> S3Client:
-    session = botocore.session.Session()
-    # Each setting has its default only: neither the environment nor ~/.aws is asked. So too for
-    # the descriptions of services, which ~/.aws/models could replace.
-    defaults: dict[str, Any] = {
-        name: default
-        for name, (_, _, default, _) in session.SESSION_VARIABLES.items()
-        if default is not None
-    }
-    defaults |= {"config_file": os.devnull, "credentials_file": os.devnull}
-    store = botocore.configprovider.ConfigValueStore(
-        {name: botocore.configprovider.ConstantProvider(value) for name, value in defaults.items()}
-    )
-    loader = botocore.loaders.Loader(
-        extra_search_paths=[botocore.loaders.Loader.BUILTIN_DATA_PATH],
-        include_default_search_paths=False,
-    )
-    session.register_component("config_store", store)
-    session.register_component("data_loader", loader)
-    # the stubs know neither which client this is nor the newest settings
-    configure: Any = Config
-    client: Any = session.create_client(
+    token = storage.session_token
+    keys = aws_session.Credentials(storage.access_key, storage.secret_key, token)
+    client = aws_session.client(
+        aws_session.session(keys),
         "s3",
-        region_name=storage.region or "us-east-1",
-        endpoint_url=storage.build_endpoint or None,
-        aws_access_key_id=storage.access_key,
-        aws_secret_access_key=storage.secret_key.reveal(),
-        verify=True,
-        config=configure(
-            connect_timeout=_CONNECT_TIMEOUT,
-            read_timeout=_READ_TIMEOUT,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            proxies={},
-            ignore_configured_endpoint_urls=True,
-            # vendors' own endpoints rarely know Amazon's newer checksums and host names
-            s3={"addressing_style": "path" if storage.build_endpoint else "virtual"},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
+        storage.region or "us-east-1",
+        storage.build_endpoint,
+        connect_timeout=_CONNECT_TIMEOUT,
+        read_timeout=_READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        # vendors' own endpoints rarely know Amazon's newer checksums and host names
+        s3={"addressing_style": "path" if storage.build_endpoint else "virtual"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
     )
     return cast("S3Client", client)
 
@@ -161,7 +135,36 @@ class S3Bucket:
                 self._s3.put_bucket_versioning(
                     Bucket=self.name, VersioningConfiguration={"Status": "Enabled"}
                 )
+            if self._storage.vendor == "aws":
+                self._harden()
         return made
+
+    def _harden(self) -> None:
+        """What Amazon can do and others cannot: encryption, TLS only, an end of old versions."""
+        self._s3.put_bucket_encryption(
+            Bucket=self.name,
+            ServerSideEncryptionConfiguration={
+                "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+            },
+        )
+        self._s3.put_bucket_lifecycle_configuration(
+            Bucket=self.name,
+            LifecycleConfiguration={
+                "Rules": [
+                    {
+                        "ID": "old versions",
+                        "Status": "Enabled",
+                        "Filter": {"Prefix": ""},
+                        "NoncurrentVersionExpiration": {"NoncurrentDays": _OLD_VERSIONS},
+                        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _UNFINISHED},
+                    }
+                ]
+            },
+        )
+        # whoever reaches it without TLS himself (a gateway, a test) would be shut out
+        if not self._storage.build_endpoint.startswith("http:"):
+            policy = aws_policy.only_tls(self.name, self._s3.meta.partition)
+            self._s3.put_bucket_policy(Bucket=self.name, Policy=policy)
 
     def exists(self) -> bool:
         """Say whether the bucket exists. ProviderError if our credentials do not reach it."""

@@ -6,6 +6,7 @@ Only what the first screen needs is imported before it is painted; the rest foll
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,7 +26,12 @@ from wizard.tui.looks import THEME, SafeScrollBar, is_console, style_sheets
 from wizard.tui.screens.base import Ask, Move, StepScreen, Tell, explained
 
 # imported while the first screen is read; what is in use already costs nothing
+SOON = 0.1
+"""Seconds between the first screen and the imports that later ones need."""
 _SOON = ("wizard.tui.screens.form", "wizard.answers.loader", "wizard.engine.open")
+
+# steps that need neither an open home nor a network
+KEYLESS = frozenset({"stick", "volume", "welcome", "network", "home", "deploy"})
 
 
 class WizardApp(App[None]):
@@ -42,6 +48,7 @@ class WizardApp(App[None]):
         self.console_look = is_console(os.environ if environ is None else environ)
         super().__init__(css_path=list(style_sheets(console=self.console_look)))
         self.desk = Desk(home)
+        self.desk.terminal = self.suspend
         self._quitting = False
         ScrollBar.renderer = SafeScrollBar
         if self.console_look:
@@ -49,10 +56,21 @@ class WizardApp(App[None]):
         else:
             self.register_theme(THEME)
             self.theme = THEME.name
+        self._variables = self.get_css_variables()
+        self.stylesheet.set_variables(self._variables)
 
     def compose(self) -> ComposeResult:
         """Compose what is seen between two steps when the next one takes long."""
         yield Static("One moment ...", id="wait")
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Parse the style sheets anew only where the theme changed: it is a tenth of the start."""
+        variables = self.get_css_variables()
+        if variables == self._variables:
+            self.stylesheet.update(self, animate=animate)
+        else:
+            self._variables = variables
+            super().refresh_css(animate)
 
     def on_mount(self) -> None:
         """Begin."""
@@ -63,21 +81,26 @@ class WizardApp(App[None]):
 
     async def _walk(self) -> None:
         """Show step after step; the person leaves by closing the application."""
-        step, soon = flow.STEPS[0], True
+        step, soon, locked = self.desk.first_step(), True, False
         while True:
             # a key is needed for what follows: ask for the passphrase first
             wanted = step
-            if wanted.id not in ("welcome", "home", "deploy") and self.desk.session is None:
+            keyless = wanted.id in KEYLESS and not locked
+            if await self._cut_off(step):
+                step = flow.NETWORK
+            elif not keyless and self.desk.session is None:
                 step = flow.step("home")
             try:
                 note = await self._prepare(step)
                 screen = _screen(step)(self.desk, step)
                 if soon:
-                    self.call_after_refresh(self._import_soon)
+                    # not at once: what is painted has first to reach the terminal
+                    self.set_timer(SOON, self._import_soon)
                     soon = False
                 if note:
                     screen.call_after_refresh(screen.say, note)
                 move = await self.push_screen_wait(screen)
+                locked = move.kind == "unlock"
                 step = self._follow(step, wanted, move)
                 if step.asks or step.id == "review":
                     self.desk.keep(step.id)
@@ -85,17 +108,24 @@ class WizardApp(App[None]):
                 await self.push_screen_wait(Tell(explained(error)))
                 step = flow.STEPS[0]
 
+    async def _cut_off(self, step: flow.Step) -> bool:
+        """Say whether the network comes first: once, and once for each cloud that is chosen."""
+        if step.id in KEYLESS - {"home"}:
+            return False
+        return await asyncio.to_thread(lambda: self.desk.online.trouble(self.desk.draft))
+
     async def _prepare(self, step: flow.Step) -> str:
         """Do what would make the screen wait; return what is to be said on it."""
         if not step.asks:
             return ""
         note = await asyncio.to_thread(self.desk.learn) if any(a.facts for a in step.asks) else ""
         await asyncio.to_thread(self.desk.fields, step)
+        note, self.desk.remark = note or self.desk.remark, ""
         return note
 
     def _follow(self, step: flow.Step, wanted: flow.Step, move: Move) -> flow.Step:
         draft = self.desk.draft
-        if move.kind == "again":
+        if move.kind in ("again", "unlock"):
             return step
         if move.kind == "go":
             return flow.step(move.to)
@@ -157,6 +187,8 @@ class WizardApp(App[None]):
                 self.desk.keep(screen.step.id)
         if self.desk.run is not None:
             self.desk.run.let_go()
+        if "online" in vars(self.desk):
+            self.desk.online.abandon()
         self.exit()
 
 
@@ -167,8 +199,13 @@ def _screen(step: flow.Step) -> type[StepScreen]:
 
 
 def _import() -> None:
-    for name in _SOON:
-        import_module(name)
+    try:
+        for name in _SOON:
+            import_module(name)
+    finally:
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
 
 
 def run(home: Path) -> None:

@@ -5,27 +5,40 @@ Every method that may take longer than a screen may wait is marked *slow*: call 
 
 from __future__ import annotations
 
+import copy
+import os
 import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wizard.errors import BuildUsbError
 from wizard.home.files import make_folder
 from wizard.home.home import DeploymentHome, Home
 from wizard.paths import config_templates
 from wizard.secrets import Secret
+from wizard.stick import orders
 from wizard.tui import flow, runs
+from wizard.tui.credentials import Trial
 from wizard.tui.draft import Draft
 
 if TYPE_CHECKING:
     from wizard.answers.model import Answers
     from wizard.answers.problems import Problem
+    from wizard.events import Progress
+    from wizard.home.store import SecretStore
+    from wizard.operations.checks import Checked
     from wizard.operations.session import Session
     from wizard.operations.status import Status
+    from wizard.plan.difference import Difference
     from wizard.plan.model import Plan
     from wizard.providers.base import ProviderFacts
     from wizard.tui.fields import Field
+    from wizard.tui.online import Online
+    from wizard.tui.onstick import OnStick
 
 DRAFT = "draft.yaml"
 
@@ -49,9 +62,38 @@ class Desk:
         self.run: runs.Run | None = None
         self.deployment = ""
         self.doing = "deploy"
+        self._words: tuple[str | Path, ...] = ()  # what was started last, and for which one
+        self._started = ""
         self.since = 0  # where in its events the run that was started here begins
         self._passphrase = Secret("")
-        self._facts: dict[str, ProviderFacts | None] = {}
+        self.trial = Trial()
+        # what is done in it may talk to the person on the terminal
+        self.terminal: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.remark = ""  # what is to be said on the next screen
+
+    @cached_property
+    def online(self) -> Online:
+        """Return what is known of this computer's network."""
+        from wizard.tui.online import Online
+
+        return Online()
+
+    @cached_property
+    def stick(self) -> OnStick:
+        """Return what is known of the stick this runs from."""
+        from wizard.tui.onstick import OnStick
+
+        return OnStick(self)
+
+    def first_step(self) -> flow.Step:
+        """Return where to begin: on a stick, with what is not remembered of it."""
+        if not orders.STICK.is_dir():
+            return flow.STEPS[0]
+        from wizard.stick import client
+
+        if not client.present():
+            return flow.STEPS[0]
+        return flow.VOLUME if self.stick.remembered else flow.STICK
 
     # -- home and draft --------------------------------------------------------------------------
 
@@ -124,7 +166,7 @@ class Desk:
         """Return a step's questions, those that do not apply now too."""
         from wizard.tui.fields import field
 
-        facts = self._facts.get(self.draft.get("provider.name"))
+        facts = self.facts()
         return [field(ask, facts) for ask in step.asks]
 
     def suggest(self, step: flow.Step, fields: list[Field]) -> None:
@@ -204,22 +246,50 @@ class Desk:
 
     def learn(self) -> str:
         """Ask the provider for regions and sizes (slow); return why it does not tell, or ""."""
-        from wizard.engine import open as engine_open
+        return self.trial.learn(self.draft, self.open_home(), self._credentials)
 
-        name = self.draft.get("provider.name")
-        if not name or self._facts.get(name):
-            return ""
-        try:
-            self._facts[name] = engine_open.provider(name, self.open_home()).facts()
-        except BuildUsbError as error:
-            return f"{error.what}; {error.cure}" if error.cure else error.what
-        return ""
+    def facts(self) -> ProviderFacts | None:
+        """Return what is known of the provider in the chosen region."""
+        return self.trial.facts(self.draft)
+
+    @property
+    def _credentials(self) -> SecretStore | None:
+        return self.session.credentials if self.session else None
+
+    def check(self, step: flow.Step, progress: Progress, stop: threading.Event) -> Checked:
+        """Try out a step's answers at the provider (slow). InterruptedRunError once `stop` is set,
+        TransientError when it takes too long."""
+        from wizard.operations.checks import limited
+
+        # what is typed meanwhile is another question
+        draft = copy.deepcopy(self.draft)
+        limit = limited(progress, stop)
+        return self.trial.check(step, draft, self.open_home(), self._credentials, limit)
+
+    def keep_secret(self, field: Field, text: str) -> str:
+        """Keep a secret that was typed for a question in the build home, and return where it comes
+        from now; what is no secret is returned as it is. Raises HomeError."""
+        from wizard.tui import credentials
+
+        if not text.strip() or credentials.is_source(text) or self.session is None:
+            return text
+        name = credentials.keep(
+            field.key, text, self.draft, self.session.home, self.session.credentials
+        )
+        self.trial = Trial()
+        return f"home:{name}"
 
     def plan(self, answers: Answers) -> Plan:
         """Return the plan (slow). Raises BuildUsbError when the provider lacks what is asked."""
         from wizard.operations.session import make_plan
 
-        return make_plan(self.open_home(), answers)
+        return make_plan(self.open_home(), answers, self._credentials)
+
+    def compare(self, answers: Answers, plan: Plan) -> Difference | None:
+        """Return what the plan changes, None for a new deployment (slow). Raises BuildUsbError."""
+        from wizard.operations.session import compare
+
+        return compare(self.open_home(), answers, plan, self._credentials)
 
     # -- deployments -----------------------------------------------------------------------------
 
@@ -247,14 +317,45 @@ class Desk:
         """Start the engine for what was deployed last."""
         self._start("deploy", self.folder().answers_file, "--json", "--yes")
 
+    def repeat(self) -> None:
+        """Deploy once more as was begun here last, else with what was deployed last."""
+        # a run that could not even begin has not left its answers with the deployment
+        if self._words[:1] == ("deploy",) and self._started == self.deployment:
+            self._start(*self._words)
+        else:
+            self.deploy_again()
+
     def destroy(self) -> None:
         """Start taking the deployment away."""
         self._start("destroy", self.deployment, "--json", "--yes")
 
+    def _admit(self, answers: Path) -> None:
+        """Start a rehearsal's lab here if sudo asks for a password: a run has no terminal, and what
+        sudo remembers belongs to this one. Raises BuildUsbError."""
+        from wizard.answers import loader
+        from wizard.engine import open as engine_open
+        from wizard.events import silent
+        from wizard.providers.local import asks_for_password
+
+        home = self.open_home()
+        if os.geteuid() == 0 or not asks_for_password(engine_open.lab_folder(home.path)):
+            return
+        if loader.load(answers).provider.name != "local":
+            return
+        provider = engine_open.provider("local", home)
+        with self.terminal():
+            provider.check()
+            provider.prepare(silent)
+
     def _start(self, *words: str | Path) -> None:
         self.doing = str(words[0])
+        deploys = self.doing == "deploy"
+        self._admit(Path(words[1]) if deploys else self.folder().answers_file)
+        self._words, self._started = words, self.deployment
         events = self.folder().events_file
         self.since = events.stat().st_size if events.exists() else 0
+        if self.run is not None:
+            self.run.let_go()
         self.run = runs.start(words, self.home_path, self._passphrase)
 
     def status(self) -> Status:

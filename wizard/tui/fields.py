@@ -21,6 +21,7 @@ from wizard.answers.fields import TLS_AUTHORITIES
 from wizard.answers.problems import KeyPath, parsed
 from wizard.answers.sections import CredentialSource
 from wizard.providers.base import ProviderFacts
+from wizard.tui.credentials import TYPED
 from wizard.tui.flow import Ask
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
@@ -129,7 +130,7 @@ def field(ask: Ask, facts: ProviderFacts | None = None) -> Field:
 def _allowed(kind: Kind, key: str, records: type[BaseModel] | None) -> str:
     text = keys.allowed(parsed(key)).removesuffix(", or null")
     if kind is Kind.SOURCE:
-        return "home:name, file:/path or environment:VARIABLE (never the secret itself)"
+        return f"{TYPED}; or home:name, file:/path, environment:VARIABLE"
     if records:
         words = " ".join(name.upper() for name in _order(records))
         return f"entries of {words}, separated by ;"

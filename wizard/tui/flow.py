@@ -14,6 +14,7 @@ from wizard.tui.draft import Draft
 
 Predicate = Callable[[Draft], bool]
 FORM = "wizard.tui.screens.form:FormScreen"
+CHECKED = "wizard.tui.screens.checked:CheckedScreen"
 
 
 def always(_draft: Draft) -> bool:
@@ -133,8 +134,9 @@ STEPS: tuple[Step, ...] = (
         "rented and nothing to pay.",
         (
             Ask("provider.name", "Provider", suggest="local"),
-            Ask("provider.credentials", "Where its API token comes from", when=_cloud),
+            Ask("provider.credentials", "Its API token", when=_cloud),
         ),
+        screen=CHECKED,
     ),
     Step(
         "sizes",
@@ -153,6 +155,7 @@ STEPS: tuple[Step, ...] = (
             Ask("machines.os", "Operating system"),
             Ask("machines.timezone", "Time zone"),
         ),
+        screen="wizard.tui.screens.checked:SizesScreen",
     ),
     Step(
         "domain",
@@ -166,16 +169,17 @@ STEPS: tuple[Step, ...] = (
             Ask("dns.proxied", "Behind Cloudflare", when=_is("dns.provider", "cloudflare")),
             Ask(
                 "dns.credentials",
-                "Where its API token comes from",
+                "Its API token",
                 when=_not(_is("dns.provider", "rfc2136", "none", None)),
             ),
             Ask("dns.rfc2136.server", "DNS server", when=_own_dns),
             Ask("dns.rfc2136.port", "Its port", when=_own_dns),
             Ask("dns.rfc2136.key_name", "Name of the TSIG key", when=_own_dns),
             Ask("dns.rfc2136.algorithm", "Algorithm of the TSIG key", when=_own_dns),
-            Ask("dns.rfc2136.key", "Where the TSIG key comes from", when=_own_dns),
+            Ask("dns.rfc2136.key", "The TSIG key", when=_own_dns),
             Ask("dns.ttl", "Seconds that DNS answers are kept"),
         ),
+        screen=CHECKED,
     ),
     Step(
         "application",
@@ -202,7 +206,7 @@ STEPS: tuple[Step, ...] = (
                 "Branch, tag or commit",
                 when=_or(_baseline, _repository),
             ),
-            Ask("application.source.credentials", "Where its token comes from", when=_repository),
+            Ask("application.source.credentials", "Its token", when=_repository),
             Ask("application.source.docroot", "Folder that is served", when=_repository),
             Ask("application.source.composer", "Run composer", when=_repository),
             Ask("application.source.writable", "Writable folders", when=_repository),
@@ -216,7 +220,7 @@ STEPS: tuple[Step, ...] = (
             Ask("application.source.database", "Needs a database", when=_repository),
             Ask("baselines.repository_provider", "Host of baselines", when=_baselines_named),
             Ask("baselines.owner", "Owner of the baselines", when=_baselines_named),
-            Ask("baselines.credentials", "Where their token comes from", when=_baselines_named),
+            Ask("baselines.credentials", "Token for the baselines", when=_baselines_named),
         ),
     ),
     Step(
@@ -291,7 +295,7 @@ STEPS: tuple[Step, ...] = (
             Ask("object_storage.provider", "Object storage", when=_storage_named),
             Ask("object_storage.endpoint", "S3 endpoint", when=_storage_named),
             Ask("object_storage.region", "Region", when=_storage_named),
-            Ask("object_storage.credentials", "Where its key comes from", when=_storage_named),
+            Ask("object_storage.credentials", "Its key, ID:SECRET", when=_storage_named),
             Ask("assets.directories", "Folders of uploads"),
             Ask("assets.to_object_storage", "Keep uploads in object storage"),
         ),
@@ -311,7 +315,7 @@ STEPS: tuple[Step, ...] = (
             Ask("backups.second_storage.provider", "Second place for copies", when=_periods),
             Ask("backups.second_storage.endpoint", "Its S3 endpoint", when=_second),
             Ask("backups.second_storage.region", "Its region", when=_second),
-            Ask("backups.second_storage.credentials", "Where its key comes from", when=_second),
+            Ask("backups.second_storage.credentials", "Its key, ID:SECRET", when=_second),
         ),
     ),
     Step(
@@ -323,7 +327,7 @@ STEPS: tuple[Step, ...] = (
             Ask("notifications.smtp.host", "Mail server", when=_smtp),
             Ask("notifications.smtp.port", "Its port", when=_smtp),
             Ask("notifications.smtp.user", "Login", when=_smtp),
-            Ask("notifications.smtp.password", "Where the password comes from", when=_smtp),
+            Ask("notifications.smtp.password", "Password", when=_smtp),
             Ask("notifications.smtp.sender", "Sender", when=_smtp),
             Ask("notifications.level", "Least important that is sent"),
         ),
@@ -336,11 +340,22 @@ STEPS: tuple[Step, ...] = (
 DASHBOARD = Step(
     "dashboard", "Dashboard", "", screen="wizard.tui.screens.dashboard:DashboardScreen"
 )
+# comes after the welcome, or after a cloud was chosen, where there is something to be done about it
+NETWORK = Step("network", "Network", "", screen="wizard.tui.screens.network:NetworkScreen")
+
+# come before the welcome on a stick
+STICK = Step(
+    "stick",
+    "Keyboard, time zone, language",
+    "How this stick talks with you. It is remembered for the next start.",
+    screen="wizard.tui.screens.stick:StickScreen",
+)
+VOLUME = Step("volume", "Encrypted volume", "", screen="wizard.tui.screens.stick:VolumeScreen")
 
 
 def step(step_id: str) -> Step:
     """Return the step of that id. Raises KeyError."""
-    for known in (*STEPS, DASHBOARD):
+    for known in (*STEPS, DASHBOARD, NETWORK, STICK, VOLUME):
         if known.id == step_id:
             return known
     raise KeyError(step_id)

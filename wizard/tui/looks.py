@@ -1,6 +1,6 @@
 """Two looks, one code: a theme of our own where colours are free, and the console's own 16.
 
-The console look draws only glyphs that console fonts have: see tests/tui for the list.
+The console look draws only glyphs that console fonts have.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ _POOR = (
     "cons25",
     "screen.linux",
 )
+
+GLYPHS = frozenset(
+    [chr(code) for code in (*range(0x20, 0x7F), *range(0xA0, 0x100)) if code != 0xAD]
+    + list("─│┌┐└┘├┤┬┴┼═║╔╗╚╝█░▒■▲▼▶◀←↑→↓•")
+)
+"""What the console look may draw: what Debian's Lat15 fonts and the kernel's own font share."""
 
 THEME = Theme(
     name="build-usb",

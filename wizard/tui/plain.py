@@ -1,12 +1,14 @@
 """The wizard as line prompts, for screen readers and very poor terminals: the same flow, the same
 questions, the same checks.
 
-Enter takes what stands in brackets, `-` empties, `<` goes back a question, `?` explains.
+Enter takes what stands in brackets, `-` empties, `<` goes back a question, `?` explains, `t` types
+a secret unseen.
 """
 
 from __future__ import annotations
 
 import getpass
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +17,17 @@ from wizard.console import PlainLines
 from wizard.errors import BuildUsbError, InterruptedRunError, PassphraseError, UsageError
 from wizard.events import EventKind
 from wizard.secrets import Secret
+from wizard.stick import orders
 from wizard.tui import flow, runs
 from wizard.tui.desk import Desk
 from wizard.tui.draft import Draft
 from wizard.tui.fields import Field, Kind, to_text
+from wizard.tui.plain_network import see_to
+from wizard.tui.plain_stick import begin as begin_on_stick
 
 Ask = Callable[[str], str]
 Say = Callable[[str], None]
-BACK, EMPTY, HELP = "<", "-", "?"
+BACK, EMPTY, HELP, TYPE = "<", "-", "?", "t"
 POLL_FIRST, POLL_LONGEST = 0.1, 1.0
 """Seconds between two looks at a run's events."""
 
@@ -47,8 +52,11 @@ class Prompts:
         desk = self._desk
         self._say("Build USB: a website from your answers. Build home: " + str(desk.home_path))
         self._say("Nothing is made before you have seen the plan and its price and said yes.")
+        if desk.first_step() is not flow.STEPS[0]:
+            begin_on_stick(desk.stick, self._say, self._ask, self._ask_secret)
         step = flow.step(self._begin())
         while step.asks:
+            see_to(desk.online, desk.draft, self._say, self._ask, self._ask_secret)
             self._say(f"\n{step.title}. {step.intro}")
             try:
                 self._step(step)
@@ -75,7 +83,8 @@ class Prompts:
         return begin or "mode"
 
     def _open(self) -> None:
-        files = self._desk.saved()
+        offered = orders.offered()
+        files = [*([offered] if offered else []), *self._desk.saved()]
         self._say("Answers to begin with:\n  0  none, new answers")
         for number, path in enumerate(files, start=1):
             self._say(f"  {number}  {path}")
@@ -132,11 +141,32 @@ class Prompts:
                     position -= 1
                 continue
             unfit = self._desk.unfit(step)
-            if not unfit:
-                return
             for key, text in unfit.items():
                 self._say(f"! {key}: {text}")
-            position = next(n for n, field in enumerate(asked) if field.key in unfit)
+            if not unfit:
+                unfit = self._try_out(step)
+                if not unfit or self._yes("Go on all the same?", default=True):
+                    return
+            position = next((n for n, field in enumerate(asked) if field.key in unfit), 0)
+
+    def _try_out(self, step: flow.Step) -> dict[str, str]:
+        """Check a step's answers at the provider; return what is wrong by key. Ctrl-C stops it."""
+        question = self._desk.trial.question(step, self._desk.draft)
+        if not question or self._desk.trial.is_good(question):
+            return {}
+        self._say("Checking; Ctrl-C stops it.")
+        try:
+            found = self._desk.check(step, lambda _what, _done, _total: None, threading.Event())
+        except KeyboardInterrupt:
+            self._say("The check was stopped.")
+            return {}
+        except BuildUsbError as error:
+            self._say(str(error))
+            return {}
+        for finding in found.findings:
+            mark = {"good": "+", "warning": "! warning:", "bad": "!"}[finding.level]
+            self._say(f"{mark} {finding.key}: {finding}")
+        return {f.key: f.what for f in found.findings if f.level != "good"}
 
     def _question(self, field: Field) -> None:
         desk = self._desk
@@ -145,13 +175,18 @@ class Prompts:
             for number, option in enumerate(field.options, start=1):
                 later = f"  (not yet: {option.not_yet})" if option.not_yet else ""
                 self._say(f"  {number}  {option.label}{later}")
+        secret = field.kind is Kind.SOURCE
+        hint = f" ({TYPE}: type it unseen; or file:/path, environment:NAME)" if secret else ""
         while True:
-            reply = self._ask(f"{field.label} [{present}]: ").strip()
+            reply = self._ask(f"{field.label}{hint} [{present}]: ").strip()
             if reply == BACK:
                 raise _Back
             if reply == HELP:
                 self._say(f"{field.meaning}\nAllowed: {field.allowed}. {field.begins_with}")
                 continue
+            if secret and reply == TYPE:
+                typed = self._ask_secret(f"{field.label} (not shown): ")
+                reply = desk.keep_secret(field, typed)
             text = "" if reply == EMPTY else reply or present
             if field.kind is Kind.CHOICE and reply.isdecimal() and reply != "0":
                 chosen = field.options[int(reply) - 1 : int(reply)]

@@ -13,9 +13,11 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import dedent
+from types import MappingProxyType
 from typing import IO
 
 import wizard
@@ -23,6 +25,7 @@ from wizard.console import Rows
 from wizard.events import Event, EventKind
 from wizard.home.passphrase import VARIABLE
 from wizard.secrets import Secret
+from wizard.secrets import memory_file as memory_file
 
 LINES_KEPT = 500
 
@@ -36,6 +39,18 @@ class StepInfo:
     machine: str = ""
     expected: float = 1.0
     needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run ended: what happened, where, why, what to do; the step and machine it met."""
+
+    what: str
+    where: str = ""
+    why: str = ""
+    cure: str = ""
+    step: str = ""
+    machine: str = ""
 
 
 @dataclass
@@ -52,9 +67,22 @@ class Progress:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
     counted: int = 0
     error: str = ""
+    failure: Failure | None = None
     result: str = ""
     started: datetime | None = None
     ended: datetime | None = None
+    _met: Event | None = None
+
+    def fail(self, text: str, parts: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Remember why it ended: in parts, or as one text whose first line says what."""
+        what, _, why = text.partition("\n")
+        found = Failure(what, why=dedent(why).strip())
+        if parts:
+            found = Failure(*(str(parts.get(key, "")) for key in ("what", "where", "why", "cure")))
+        if self._met:
+            title = self.rows.titles.get(self._met.step, self._met.step)
+            found = replace(found, step=title, machine=self._met.machine)
+        self.error, self.failure = text, found
 
     def apply(self, event: Event) -> None:
         """Take one event into account; a new run begins anew."""
@@ -63,11 +91,14 @@ class Progress:
             self.steps = tuple(_step(values) for values in event.data.get("steps", ()))
             self.rows = Rows(self.steps)
             self.state, self.what, self.error, self.result = "running", event.message, "", ""
-            self.started, self.ended = at, None
+            self.started, self.ended, self.failure, self._met = at, None, None, None
         elif event.kind is EventKind.RUN_DONE:
             self.state, self.result, self.ended = "done", event.message, at
         elif event.kind is EventKind.RUN_FAILED:
-            self.state, self.error, self.ended = "failed", event.message, at
+            self.state, self.ended = "failed", at
+            self.fail(event.message, event.data)
+        elif event.kind is EventKind.STEP_FAILED and self._met is None:
+            self._met = event  # the first one; others only ended because of it
         self.rows.apply(event)
         text = self._text(event)
         if text and self.started:
@@ -91,6 +122,11 @@ class Progress:
             case EventKind.RUN_FAILED:
                 return f"FAILED {event.message.partition(chr(10))[0]}"
         return ""
+
+    @property
+    def met_failure(self) -> bool:
+        """Say whether a step failed, be it that others still run."""
+        return self._met is not None
 
     @property
     def expected(self) -> float:
@@ -222,14 +258,6 @@ def command(words: Iterable[str | Path], home: Path, descriptor: int) -> list[st
 def clean_environment() -> dict[str, str]:
     """Return the environment without the passphrase."""
     return {name: value for name, value in os.environ.items() if name != VARIABLE}
-
-
-def memory_file(passphrase: Secret) -> IO[bytes]:
-    """Return an open file in memory that holds the passphrase, readable by us alone."""
-    file = os.fdopen(os.memfd_create("passphrase"), "w+b", buffering=0)
-    os.fchmod(file.fileno(), 0o600)
-    file.write(passphrase.reveal().encode())
-    return file
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -23,9 +23,10 @@ from wizard.tui.widgets import Menu, Push, bar, reveal
 
 @dataclass(frozen=True)
 class Move:
-    """How a screen ends: on, back, to another step, or to where it began (`again`)."""
+    """How a screen ends: on, back, to another step, to where it began (`again`), or there with
+    the build home opened first (`unlock`)."""
 
-    kind: Literal["next", "back", "go", "again"]
+    kind: Literal["next", "back", "go", "again", "unlock"]
     to: str = ""
 
 
@@ -39,6 +40,17 @@ def explained(error: BuildUsbError) -> str:
     if error.cure:
         lines.append(f"What to do: {error.cure}")
     return "\n".join(lines)
+
+
+def place_cursor(screen: Screen[Any]) -> None:
+    """Put the terminal's cursor where the focus is."""
+    if screen.app.screen is not screen:
+        return  # a run that goes on behind a dialog draws, and must not take the cursor from it
+    focused = screen.focused
+    if isinstance(focused, Menu | Push):
+        focused.place_cursor()
+    elif isinstance(focused, Input):
+        screen.app.cursor_position = focused.cursor_screen_offset
 
 
 class StepScreen(Screen[Move]):
@@ -120,15 +132,8 @@ class StepScreen(Screen[Move]):
     def on_mount(self) -> None:
         """Begin without a remark."""
         # what has the focus may have been given its place only now
-        self.screen_layout_refresh_signal.subscribe(self, self._place_cursor)
+        self.screen_layout_refresh_signal.subscribe(self, place_cursor)
         reveal(self.query_one("#note"), shown=False)
-
-    def _place_cursor(self, _screen: Screen[object]) -> None:
-        focused = self.focused
-        if isinstance(focused, Menu | Push):
-            focused.place_cursor()
-        elif isinstance(focused, Input):
-            self.app.cursor_position = focused.cursor_screen_offset
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -174,6 +179,15 @@ class Dialog(ModalScreen[str]):
         self._text = text
         self._buttons = buttons
         self._finished = False
+
+    def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
+        """Take the terminal's cursor along once what has the focus has its place."""
+        self.call_after_refresh(self._take_cursor)
+
+    def _take_cursor(self) -> None:
+        place_cursor(self)
+        if self.focused is not None:
+            self.focused.refresh()  # the cursor is only moved by drawing
 
     def finish(self, answer: str) -> None:
         """End with this answer, once."""

@@ -1,97 +1,133 @@
-"""What runs: machines, DNS and site asked now; shells, another run, and taking it away."""
+"""What runs: machines, DNS and site asked now and again, and what can be done with it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from textual import on, work
-from textual.app import SuspendNotSupported
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
+from wizard.answers.support import NOT_YET
 from wizard.errors import BuildUsbError
-from wizard.tui.screens.base import Ask, Dialog, Move, StepScreen, Tell, TypeName, explained
-from wizard.tui.widgets import Menu, Push
+from wizard.tui.screens.base import Ask, Move, Tell, explained
+from wizard.tui.screens.running import RunningScreen
+from wizard.tui.widgets import Menu, Push, reveal
+
+EVERY = 30.0
+"""Seconds between two times everything is asked; each is one SSH connection a machine."""
+
+ENTRIES = (
+    ("shell", "Open a shell on a machine", ""),
+    ("again", "Deploy again with the same answers", ""),
+    ("change", "Change the answers, review what that changes, deploy", ""),
+    ("scale", "Scale: more or fewer webservers", "scaling"),
+    ("backup", "Back up and restore", "backups"),
+    ("destroy", "Destroy", ""),
+)
+"""What can be done: id, words, and the section of the answers that it needs to work."""
 
 
-class DashboardScreen(StepScreen):
+class DashboardScreen(RunningScreen):
     """One deployment as it is now."""
 
-    KEYS = "F1 Help  F5 Ask again  Esc Welcome  Arrows Move  Ctrl+Q Quit"
+    KEYS = "F1 Help  F5 Ask again  Enter Choose  Esc Welcome  Arrows Move  Ctrl+Q Quit"
     HELP = (
         "Nothing here is remembered: the provider, the machines, the DNS servers and the site "
-        "were asked when the screen opened, and are asked again by F5.\n"
-        "Shell opens a shell on a machine with the deployment's own keys."
+        f"are asked when the screen opens, every {EVERY:.0f} seconds, and by F5. Load is the "
+        "number of programs that wanted a processor in the last minute; memory and disk are the "
+        "shares in use.\nA shell uses the deployment's own keys."
     )
-    BODY_FOCUS = True
     BINDINGS = [("f5", "refresh", "Ask again")]  # noqa: RUF012
 
     def body(self) -> Iterator[Widget]:
-        """Yield the status."""
-        yield Static(Content(self.desk.deployment), classes="heading")
-        yield Static("", id="status", markup=False)
+        """Yield the status and what can be done."""
+        yield Static(Content(f"{self.desk.deployment}: asking ..."), id="status", markup=False)
+        yield Static("", id="asked", markup=False)
+        # what is not possible yet is named, as it is in the answers
+        later = [section for _, _, section in ENTRIES if section in NOT_YET]
+        yield Menu(
+            [
+                (key, f"{text}{'  (not in this version)' if section in later else ''}")
+                for key, text, section in ENTRIES
+            ],
+            id="menu",
+        )
 
     def buttons(self) -> Iterator[Push]:
-        """Yield what can be done."""
+        """Yield the ways out."""
         yield Push("Welcome", id="back")
-        yield Push("Destroy", id="destroy")
-        yield Push("Deploy again", id="again")
-        yield Push("Shell", id="shell")
         yield Push("Ask again", id="refresh", main=True)
 
     def on_mount(self) -> None:
-        """Ask."""
+        """Ask, now and again."""
         super().on_mount()
-        self.query_one("#refresh").focus()
+        self._asking = False
+        self.query_one("#menu").focus()
         self.action_refresh()
+        self.set_interval(EVERY, self.action_refresh)
 
     def action_refresh(self) -> None:
-        """Ask machines, DNS and site."""
-        self.say("Asking the machines, the DNS servers and the site ...")
-        self._ask()
+        """Ask machines, DNS and site; what is being asked already is not asked twice."""
+        if not self._asking:
+            self._asking = True
+            self.query_one("#asked", Static).update(
+                Content("Asking the machines, the DNS servers and the site ...\n")
+            )
+            self._ask()
 
     @on(Push.Pressed, "#refresh")
     def _refresh(self) -> None:
         self.action_refresh()
 
-    @work(thread=True, exclusive=True, exit_on_error=False)
+    @work(thread=True, exit_on_error=False)
     def _ask(self) -> None:
         from wizard.operations.status import to_text
 
         try:
-            text = to_text(self.desk.status())
+            text = to_text(self.desk.status()).rstrip()
         except BuildUsbError as error:
             text = explained(error)
+        except Exception as error:
+            # a fault in asking must not end what only looks
+            text = f"It could not be asked: {type(error).__name__}: {error}"
         self.app.call_from_thread(self._answered, text)
 
     def _answered(self, text: str) -> None:
+        self._asking = False
         if self.is_mounted:
             self.query_one("#status", Static).update(Content(text))
-            self.say("")
+            at = time.strftime("%H:%M:%S")
+            asked = self.query_one("#asked", Static)
+            asked.update(Content(f"  asked at {at}; again every {EVERY:.0f} s\n"))
 
     def action_next(self) -> None:
-        """Nothing follows."""
+        """Do what is under the cursor."""
+        self.query_one("#menu", Menu).action_select()
 
     def action_back(self) -> None:
         """Go to the beginning."""
         self.finish(Move("go", "welcome"))
 
-    @on(Push.Pressed, "#destroy")
-    def _destroy(self) -> None:
-        name = self.desk.deployment
-        text = (
-            f"This deletes the machines, the bucket and the DNS records of {name}: the website "
-            f"and its database are gone for good.\n\nType {name} to go on:"
-        )
-        self.app.push_screen(TypeName(text, name, "Destroy"), self._destroyed)
+    @on(OptionList.OptionSelected, "#menu")
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        chosen = event.option.id
+        section = next(section for key, _, section in ENTRIES if key == chosen)
+        if section in NOT_YET:
+            reveal(self.query_one("#note"), shown=True)
+            self.say(f"This version cannot do that yet; '{section}' in the answers waits for it.")
+        elif chosen == "shell":
+            self.open_shell()
+        elif chosen == "again":
+            self._deploy_again()
+        elif chosen == "change":
+            self._change()
+        elif chosen == "destroy":
+            self.ask_destroy()
 
-    def _destroyed(self, answer: str | None) -> None:
-        if answer == "ok":
-            self._start(destroy=True)
-
-    @on(Push.Pressed, "#again")
-    def _again(self) -> None:
+    def _deploy_again(self) -> None:
         text = (
             f"Deploy {self.desk.deployment} again with the answers it was deployed with? What is "
             "already right stays as it is."
@@ -100,55 +136,19 @@ class DashboardScreen(StepScreen):
 
     def _agreed(self, answer: str | None) -> None:
         if answer == "ok":
-            self._start(destroy=False)
+            self.start(self.desk.deploy_again)
 
-    def _start(self, *, destroy: bool) -> None:
+    @work
+    async def _change(self) -> None:
+        """Begin with the deployed answers; the review then shows what would change."""
+        if self.desk.draft_file.is_file():
+            text = "There are unfinished answers. Changing these ones instead forgets them."
+            answers = [("cancel", "Cancel"), ("ok", "Change these")]
+            if await self.app.push_screen_wait(Ask(text, answers)) != "ok":
+                return
         try:
-            if destroy:
-                self.desk.destroy()
-            else:
-                self.desk.deploy_again()
+            self.desk.open_answers(self.desk.folder().answers_file)
         except BuildUsbError as error:
             self.app.push_screen(Tell(explained(error)))
         else:
-            self.finish(Move("go", "deploy"))
-
-    @on(Push.Pressed, "#shell")
-    def _shell(self) -> None:
-        from wizard.operations.session import read_state
-
-        try:
-            names = sorted(read_state(self.desk.folder()).machines)
-        except BuildUsbError as error:
-            self.app.push_screen(Tell(explained(error)))
-            return
-        self.app.push_screen(Pick("A shell on which machine?", names), self._enter)
-
-    def _enter(self, machine: str | None) -> None:
-        if not machine:
-            return
-        try:
-            with self.app.suspend():
-                self.desk.shell(machine)
-        except SuspendNotSupported:
-            self.say(f"This terminal cannot; use: build-usb ssh {machine}")
-
-
-class Pick(Dialog):
-    """One of several names."""
-
-    def __init__(self, text: str, names: list[str]) -> None:
-        super().__init__(text, [("cancel", "Cancel")])
-        self._names = names
-
-    def middle(self) -> Iterator[Widget]:
-        """Yield the names."""
-        yield Menu([(name, name) for name in self._names])
-
-    def pressed(self, event: Push.Pressed) -> None:
-        """Leave without a name."""
-        self.finish("")
-
-    @on(OptionList.OptionSelected)
-    def _picked(self, event: OptionList.OptionSelected) -> None:
-        self.finish(event.option.id or "")
+            self.finish(Move("go", "mode"))

@@ -10,25 +10,32 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import RichLog, Static
 
-from wizard.errors import BuildUsbError
 from wizard.tui import flow, runs
 from wizard.tui.desk import Desk
-from wizard.tui.screens.base import Ask, Move, StepScreen, Tell, explained
+from wizard.tui.screens.base import Ask, Move
+from wizard.tui.screens.running import RunningScreen
 from wizard.tui.widgets import Push, bar, clock, reveal
 
 EVERY = 0.2
 """Seconds between two looks at the events file."""
+LONGER = 1.25
+"""How much longer than usual a run may take before the screen says so."""
+SHORT = 4
+"""Lines of a reason that do not push what to do out of sight; longer ones come last."""
 
 
-class DeployScreen(StepScreen):
+class DeployScreen(RunningScreen):
     """A bar a machine, the log, and what can be done."""
 
-    KEYS = "F1 Help  F2 Go on  Esc Leave it running  Arrows Scroll  Ctrl+Q Quit"
+    KEYS = "F1 Help  F2 Go on  F4 Log  Esc Leave  Arrows Move, scroll  Ctrl+Q Quit"
     HELP = (
         "The deployment is made by a process of its own: closing the wizard does not stop it, and "
         "opening it again shows where it is.\nStop lets what is under way end safely; trying "
-        "again continues, and changes nothing that is already right."
+        "again continues, and changes nothing that is already right. F4 shows the whole log; F4 "
+        "or Escape leads back."
     )
+    BODY_FOCUS = True
+    BINDINGS = [("f4", "log", "Log")]  # noqa: RUF012
 
     def __init__(self, desk: Desk, step: flow.Step) -> None:
         super().__init__(desk, step)
@@ -36,30 +43,32 @@ class DeployScreen(StepScreen):
         since = desk.since if desk.run else 0
         self._follower = runs.Follower(desk.folder().events_file, since)
         self._written = 0
-        self._ended = ""
+        self._ended: str | None = None
+        self._log_open = False
 
     def body(self) -> Iterator[Widget]:
-        """Yield bars, failure and log."""
+        """Yield bars and failure."""
         yield Static("", id="status", markup=False)
         yield Static("", id="rows", markup=False)
         yield Static("", id="failure", markup=False)
+        yield Static("", id="reason", markup=False)
 
     def buttons(self) -> Iterator[Push]:
         """Yield what can be done."""
         yield Push("Leave it running", id="back")
         yield Push("Stop", id="stop")
-        yield Push("Try again", id="again")
+        yield Push("Destroy", id="destroy")
+        yield Push("Shell", id="shell")
+        yield Push("Log", id="log-toggle")
         yield Push("Dashboard", id="dashboard")
+        yield Push("Try again", id="again", main=True)
         yield Push("Go on", id="next", main=True)
 
     def on_mount(self) -> None:
         """Look now and again."""
         super().on_mount()
-        body = self.query_one("#body")
-        body.styles.height = "auto"
-        body.styles.max_height = "70%"
         log = RichLog(id="log", max_lines=runs.LINES_KEPT, markup=False, wrap=False)
-        self.mount(log, after=body)
+        self.mount(log, after=self.query_one("#body"))
         log.focus()
         self._look()
         self.set_interval(EVERY, self._look)
@@ -73,8 +82,10 @@ class DeployScreen(StepScreen):
         alive = self._alive()
         for event in self._follower.read():
             self.progress.apply(event)
-        self._judge(alive=alive)
+        before, self._ended = self._ended, self._judge(alive=alive)
         self._draw()
+        if self._ended != before:
+            self._arrange()
 
     def _alive(self) -> bool:
         run = self.desk.run
@@ -82,64 +93,124 @@ class DeployScreen(StepScreen):
             return True
         return runs.holder(self.desk.folder().folder) is not None
 
-    def _judge(self, *, alive: bool) -> None:
+    def _judge(self, *, alive: bool) -> str:
         """Say how it ended: `done`, `failed`, `none` when there is no run; empty while it runs."""
         desk, progress = self.desk, self.progress
         code = desk.run.exit_code if desk.run else None
         if alive:
-            self._ended = ""
-        elif progress.state == "done" and (code in (None, 0)):
-            self._ended = "done"
-        elif progress.state == "running" or code:
-            self._ended = "failed"
-            if not (progress.state == "failed" and progress.error):
+            return ""
+        if progress.state == "done" and code in (None, 0):
+            return "done"
+        if progress.state == "running" or code:
+            if progress.failure is None:
                 said = desk.run.said() if desk.run and code else ""
-                progress.error = said or "It ended without saying why; trying again continues."
-        elif progress.state == "failed":
-            self._ended = "failed"
-        else:
-            self._ended = "none"
+                progress.fail(
+                    said.removeprefix("build-usb: ")
+                    or "It ended without saying why\ntrying again continues where it was"
+                )
+            return "failed"
+        return progress.state if progress.state == "failed" else "none"
+
+    # -- what is shown ---------------------------------------------------------------------------
 
     def _draw(self) -> None:
         progress = self.progress
-        words = {
-            "": "running" if progress.state == "running" else "starting ...",
-            "done": "DONE",
-            "failed": "FAILED",
-            "none": "nothing is under way",
-        }
         what = progress.what or f"{self.desk.doing} {self.desk.deployment}"
-        text = f"{what}: {words[self._ended]}"
-        if progress.started:
-            text += f"   {clock(progress.elapsed)}"
-            if progress.expected and not self._ended:
-                text += f" of about {clock(progress.expected)}"
-        self.query_one("#status", Static).update(Content(text))
-        width = max(self.size.width - 46, 10)
+        self.query_one("#status", Static).update(Content(f"{what}: {self._state()}"))
+        narrow = self.size.width < 64
+        width = 8 if narrow else 20
+        room = max(self.size.width - width - 25, 8)
         self.query_one("#rows", Static).update(
             Content(
                 "\n".join(
-                    f"{row.name:<11.11} {bar(row.fraction)} {row.fraction:>4.0%}  "
-                    f"{row.doing[:width]}"
+                    f"{row.name:<11.11} {bar(row.fraction, width)} {row.fraction:>4.0%}  "
+                    f"{row.doing[:room]}"
                     for row in progress.rows.rows
                 )
             )
         )
-        failure = self.query_one("#failure", Static)
-        if self._ended == "failed":
-            failure.update(Content(progress.error))
-        reveal(failure, shown=self._ended == "failed")
         self._write_log()
-        running = not self._ended
-        reveal(self.query_one("#stop"), shown=running)
-        reveal(self.query_one("#back"), shown=running)
-        reveal(self.query_one("#again"), shown=self._ended in ("failed", "none"))
-        reveal(self.query_one("#dashboard"), shown=self._ended in ("failed", "none"))
-        following = self.query_one("#next")
-        if self._ended == "done" and not following.display:
-            reveal(following, shown=True)
-            following.focus()
-        reveal(following, shown=self._ended == "done")
+
+    def _state(self) -> str:
+        progress = self.progress
+        if self._ended == "none":
+            return "nothing is under way"
+        passed = clock(progress.elapsed)
+        if self._ended:
+            return f"{'DONE' if self._ended == 'done' else 'FAILED'} after {passed}"
+        if progress.state != "running":
+            return "starting ..."
+        if progress.met_failure:
+            return f"a step FAILED; others that are under way end safely   {passed}"
+        text = f"running   {passed}"
+        usual = progress.expected
+        if usual:
+            text += f" of about {clock(usual)}"
+        if usual and progress.elapsed > usual * LONGER:
+            text += ", longer than usual"
+        return text
+
+    def _arrange(self) -> None:
+        """Show what belongs to the present state, and put the focus where one goes on."""
+        ended, failed = self._ended, self._ended == "failed"
+        gone = self.progress.what.startswith("destroy")
+        self.say("")
+        self._explain(shown=failed)
+        self._place_log()
+        back = self.query_one("#back", Push)
+        back.relabel("Leave for later" if failed else "Leave it running")
+        shown = {
+            "back": ended != "done",
+            "stop": ended == "",
+            "destroy": failed and not gone,
+            "shell": failed,
+            "log-toggle": True,
+            "dashboard": ended == "none",
+            "again": ended in ("failed", "none"),
+            "next": ended == "done",
+        }
+        for name, wanted in shown.items():
+            reveal(self.query_one(f"#{name}"), shown=wanted)
+        if ended == "done":
+            self.query_one("#next").focus()
+        elif ended:
+            self.query_one("#again").focus()
+
+    def _explain(self, *, shown: bool) -> None:
+        """Show what, where, why and cure of the failure."""
+        failure = self.progress.failure
+        head, reason = self.query_one("#failure", Static), self.query_one("#reason", Static)
+        reveal(head, shown=shown)
+        reveal(reason, shown=shown)
+        if not shown or failure is None:
+            return
+        head.update(Content(failure.what))
+        met = f"{failure.step} on {failure.machine}" if failure.machine else failure.step
+        parts = [
+            ("In step", met),
+            ("Where", failure.where if failure.where != failure.machine else ""),
+            ("Why", failure.why),
+            ("What to do", failure.cure),
+        ]
+        if failure.why.count("\n") > SHORT:
+            parts[2:] = reversed(parts[2:])
+        lines = []
+        for name, text in parts:
+            if text:
+                lines.append(f"{name + ':':<12}" + text.strip().replace("\n", "\n" + " " * 12))
+        reason.update(Content("\n".join(lines)))
+        if failure.machine:
+            self.query_one("#shell", Push).relabel(f"Shell on {failure.machine}")
+
+    def _place_log(self) -> None:
+        """The log takes what is left beside the bars; all of it when opened; none on failure."""
+        body, log = self.query_one("#body"), self.query_one("#log")
+        failed = self._ended == "failed"
+        reveal(body, shown=not self._log_open)
+        reveal(log, shown=self._log_open or not failed)
+        body.styles.height = "1fr" if failed else "auto"
+        body.styles.max_height = None if failed else "70%"
+        self.query_one("#log-toggle", Push).relabel("Close log" if self._log_open else "Log")
 
     def _write_log(self) -> None:
         found = self.query(RichLog)
@@ -153,6 +224,19 @@ class DeployScreen(StepScreen):
 
     # -- what can be done ------------------------------------------------------------------------
 
+    def action_log(self) -> None:
+        """Open the log, or close it."""
+        self._log_open = not self._log_open
+        self._place_log()
+        if self._log_open:
+            self.query_one("#log").focus()
+        elif self._ended:
+            self.query_one("#next" if self._ended == "done" else "#again").focus()
+
+    @on(Push.Pressed, "#log-toggle")
+    def _toggle_log(self) -> None:
+        self.action_log()
+
     def action_next(self) -> None:
         """Go on when it is done."""
         if self._ended == "done":
@@ -162,8 +246,11 @@ class DeployScreen(StepScreen):
             self.app.bell()
 
     def action_back(self) -> None:
-        """Leave it running."""
-        self.finish(Move("go", "welcome"))
+        """Close the log; else leave: it goes on, or waits for later."""
+        if self._log_open:
+            self.action_log()
+        else:
+            self.finish(Move("go", "welcome"))
 
     @on(Push.Pressed, "#dashboard")
     def _dashboard(self) -> None:
@@ -182,20 +269,27 @@ class DeployScreen(StepScreen):
         if answer == "yes" and holder:
             with suppress(ProcessLookupError):
                 runs.stop(holder.pid)
+            self.say("Stopping: waiting for what is under way to end safely ...")
+
+    def _unlocked(self) -> bool:
+        """Say whether the passphrase is known; if not, it is asked for, and this screen returns."""
+        if self.desk.session is None:
+            self.finish(Move("unlock"))
+        return self.desk.session is not None
 
     @on(Push.Pressed, "#again")
     def _again(self) -> None:
-        if self.desk.session is None:
-            # the passphrase is needed: the dashboard asks for it and offers the same
-            self.finish(Move("go", "dashboard"))
-            return
-        try:
-            if self.progress.what.startswith("destroy"):
-                self.desk.destroy()
-            else:
-                self.desk.deploy_again()
-        except (BuildUsbError, OSError) as error:
-            text = explained(error) if isinstance(error, BuildUsbError) else str(error)
-            self.app.push_screen(Tell(text))
-            return
-        self.query_one("#log").focus()
+        if self._unlocked():
+            gone = self.progress.what.startswith("destroy")
+            self.start(self.desk.destroy if gone else self.desk.repeat)
+
+    @on(Push.Pressed, "#destroy")
+    def _destroy(self) -> None:
+        if self._unlocked():
+            self.ask_destroy()
+
+    @on(Push.Pressed, "#shell")
+    def _shell(self) -> None:
+        if self._unlocked():
+            failure = self.progress.failure
+            self.open_shell(failure.machine if failure else "")

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from textual import on
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from wizard.engine.state import State
 from wizard.errors import BuildUsbError
 from wizard.operations.session import read_state
+from wizard.tui import flow
+from wizard.tui.desk import Desk
+from wizard.tui.qr import drawn
 from wizard.tui.screens.base import Move, StepScreen, explained
-from wizard.tui.widgets import Push
+from wizard.tui.widgets import Push, reveal
+
+HIDDEN = "Password  (hidden; F3 shows it)"
+FACTS = 42
+"""Columns that what is told beside the code needs."""
 
 
 class DoneScreen(StepScreen):
@@ -25,39 +34,47 @@ class DoneScreen(StepScreen):
     )
     BINDINGS = [("f3", "password", "Password")]  # noqa: RUF012
 
+    def __init__(self, desk: Desk, step: flow.Step) -> None:
+        super().__init__(desk, step)
+        self._state: State | None = None
+
     def body(self) -> Iterator[Widget]:
-        """Yield what to know."""
+        """Yield what to know, and the address as a code to scan beside it."""
         try:
-            state = read_state(self.desk.folder())
+            self._state = read_state(self.desk.folder())
         except BuildUsbError as error:
             yield Static(Content(explained(error)), classes="text")
             return
+        with Horizontal(id="told"):
+            with Vertical(id="facts"):
+                yield from self._facts(self._state)
+            yield Static("", id="code", markup=False)
+
+    def _facts(self, state: State) -> Iterator[Widget]:
         yield Static(Content(f"{self.desk.deployment} is deployed."), classes="heading")
         yield Static(
             Content(
-                f"The site:       {state.url}\n"
-                f"Names:          {', '.join(state.hosts)}\n"
-                f"Administrator:  {state.admin_user}, at {state.url}wp-login.php"
-            ),
-            classes="text",
+                f"Site      {state.url}\n"
+                f"Names     {', '.join(state.hosts)}\n"
+                f"Log in    {state.url}wp-login.php\n"
+                f"User      {state.admin_user}"
+            )
         )
-        yield Static(Content("Password:       (hidden; F3 shows it)"), id="secret")
-        yield Static("")
+        yield Static(Content(HIDDEN), id="secret", classes="text")
         yield Static(Content("What next"), classes="heading")
-        option = f" --home {self.desk.home_path}"
         yield Static(
             Content(
-                "The dashboard shows how it is, opens shells, and takes it away again.\n"
-                "The same without the wizard:\n"
-                f"  build-usb status {self.desk.deployment}{option}\n"
-                f"  build-usb ssh web1{option}\n"
-                f"  build-usb destroy {self.desk.deployment}{option}"
+                "The dashboard shows how it is, opens\nshells, and takes it away again.\n"
+                "Without the wizard:\n"
+                f"  build-usb status {self.desk.deployment}\n"
+                f"  build-usb destroy {self.desk.deployment}\n"
+                f"  (--home {self.desk.home_path})"
             ),
             classes="text",
         )
         if state.provider == "local":
-            text = "The rehearsal signs certificates itself: a browser warns about it."
-            yield Static(Content(text), classes="text")
+            text = "Only this computer can open it: a rehearsal.\nIt signs its own certificate."
+            yield Static(Content(f"{text}\nA browser warns about that."), classes="text")
 
     def buttons(self) -> Iterator[Push]:
         """Yield what can be done."""
@@ -69,6 +86,25 @@ class DoneScreen(StepScreen):
         """Begin at the main button."""
         super().on_mount()
         self.query_one("#next").focus()
+        self._draw_code()
+
+    def on_resize(self) -> None:
+        """Draw the code when there is room for all of it: half of one is of no use."""
+        self._draw_code()
+
+    def _draw_code(self) -> None:
+        found = self.query("#code")
+        if self._state is None or not self._state.url or not found:
+            return
+        console = getattr(self.app, "console_look", True)
+        lines = drawn(self._state.url, halves=not console)
+        space = self.query_one("#body").content_size
+        wide, high = len(lines[0]), len(lines)
+        fits = wide + FACTS <= space.width and high <= space.height
+        code = found.first(Static)
+        colours = "ansi_black on ansi_white" if console else "#000000 on #ffffff"
+        code.update(Content.styled("\n".join(lines), colours))
+        reveal(code, shown=fits)
 
     @on(Push.Pressed, "#show")
     def _show(self) -> None:
@@ -80,11 +116,11 @@ class DoneScreen(StepScreen):
         button = self.query_one("#show", Push)
         if line.has_class("shown"):
             line.remove_class("shown")
-            line.update(Content("Password:       (hidden; F3 shows it)"))
+            line.update(Content(HIDDEN))
             button.relabel("Show password")
             return
         if self.desk.session is None:
-            self.say("Open the dashboard first: it asks for the passphrase.")
+            self.finish(Move("unlock"))
             return
         try:
             secret = self.desk.secret("admin_password")
@@ -92,7 +128,7 @@ class DoneScreen(StepScreen):
             self.say(explained(error))
             return
         line.add_class("shown")
-        line.update(Content(f"Password:       {secret.reveal() if secret else '(none is known)'}"))
+        line.update(Content(f"Password  {secret.reveal() if secret else '(none is known)'}"))
         button.relabel("Hide password")
 
     def action_next(self) -> None:

@@ -10,10 +10,12 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
+from wizard.errors import BuildUsbError
 from wizard.tui import flow
 from wizard.tui.desk import Desk
 from wizard.tui.fields import Field, Kind, not_yet, to_text
 from wizard.tui.screens.base import StepScreen
+from wizard.tui.source_input import SourceInput
 from wizard.tui.widgets import Choice, reveal
 
 
@@ -36,7 +38,12 @@ class Row(Vertical):
             )
         else:
             text = desk.draft.texts.get(field.key, to_text(field, value))
-            self.widget = Input(text, placeholder=field.begins_with, compact=True)
+            secret = field.kind is Kind.SOURCE
+            self.widget = (
+                SourceInput(text, compact=True)
+                if secret
+                else Input(text, placeholder=field.begins_with, compact=True)
+            )
         self._label = Static(Content(field.label), classes="label")
         self._error = Static("", classes="error", markup=False)
         self._later = Static("", classes="later", markup=False)
@@ -61,6 +68,15 @@ class Row(Vertical):
             found = self._desk.take(self.field, self.widget.value)
         self._say_later()
         return found
+
+    def settle(self) -> list[str]:
+        """Keep a secret that was typed in the build home, and name it instead; then `take`."""
+        if isinstance(self.widget, SourceInput):
+            try:
+                self.widget.value = self._desk.keep_secret(self.field, self.widget.value)
+            except BuildUsbError as error:
+                return [str(error)]
+        return self.take()
 
     def _say_later(self) -> None:
         reason = not_yet(self.field.key, self._desk.draft.get(self.field.key))
@@ -161,7 +177,7 @@ class FormScreen(StepScreen):
         row = next((row for row in self.shown if row.widget is widget), None)
         if row is None:
             return
-        problems = row.take()
+        problems = row.settle()
         row.fail("; ".join(problems))
         if problems:
             return
@@ -174,7 +190,7 @@ class FormScreen(StepScreen):
         """Check every question by itself, then all together; go on when nothing is wrong."""
         first: Row | None = None
         for row in self.shown:
-            problems = row.take()
+            problems = row.settle()
             row.fail("; ".join(problems))
             if problems:
                 first = first or row

@@ -19,11 +19,12 @@ from wizard.tui.screens.base import Ask, Dialog, Move, StepScreen, Tell, explain
 from wizard.tui.widgets import Menu, Push, reveal
 
 if TYPE_CHECKING:
+    from wizard.plan.difference import Difference
     from wizard.plan.model import Plan
 
 
 class ReviewScreen(StepScreen):
-    """Shows the plan as `build-usb plan` does."""
+    """Shows the plan, and what it changes, as `build-usb plan` does."""
 
     KEYS = "F1 Help  F2 Deploy  F3 Save answers  Esc Back  Arrows Scroll  Ctrl+Q Quit"
     HELP = (
@@ -83,27 +84,31 @@ class ReviewScreen(StepScreen):
         assert self.answers is not None
         try:
             plan = self.desk.plan(self.answers)
+            found = self.desk.compare(self.answers, plan)
         except BuildUsbError as error:
             self.app.call_from_thread(self._unplanned, explained(error))
         else:
-            self.app.call_from_thread(self._planned, plan)
+            self.app.call_from_thread(self._planned, plan, found)
 
-    def _planned(self, plan: Plan) -> None:
-        from wizard.plan.render import to_text
+    def _planned(self, plan: Plan, found: Difference | None) -> None:
+        from wizard.plan import difference, render
 
         assert self.answers is not None
-        self.query_one("#plan", Static).update(Content(to_text(plan)))
+        # what it changes comes first: that is what a person who knows the plan looks for
+        text = "" if found is None else f"{difference.to_text(found)}\n"
+        self.query_one("#plan", Static).update(Content(text + render.to_text(plan)))
         self._price = f"{plan.monthly_price:.2f} {plan.currency}"
-        exists = self.answers.name in [known.name for known in self.desk.known()]
         self._ready = not self.desk.unsupported(self.answers)
         self.query_one("#next").disabled = not self._ready
         if not self._ready:
             self.say("It cannot be deployed by this version; the answers can be saved.")
-        elif exists:
+        elif found is not None and found.kept:
             self.say(
-                f"'{self.answers.name}' is deployed already: what exists and is right stays as it "
-                "is, what is missing is made."
+                f"'{self.answers.name}' exists. Not everything that differs can be changed by "
+                "deploying: see the lines that begin with !"
             )
+        elif found is not None:
+            self.say(f"'{self.answers.name}' exists: what is right stays as it is.")
 
     def _unplanned(self, text: str) -> None:
         self.query_one("#plan", Static).update(Content(f"There is no plan:\n{text}"))

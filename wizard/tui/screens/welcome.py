@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
 from wizard.errors import BuildUsbError
+from wizard.stick import orders
 from wizard.tui.draft import Draft
 from wizard.tui.screens.base import Ask, Dialog, Move, StepScreen, Tell, explained
 from wizard.tui.widgets import Menu, Push
@@ -55,7 +56,13 @@ class WelcomeScreen(StepScreen):
             else:
                 text = f"Look at the deployment '{deployment.name}'"
             entries.append((f"d-{deployment.name}", text))
+        # what is on the stick is offered, never acted upon without being asked
+        self._offered = orders.offered()
+        if self._offered:
+            entries.append(("stick", "Open the answers found on this stick"))
         entries += [("new", "New deployment"), ("open", "Open saved answers")]
+        if orders.STICK.is_dir():
+            entries.append(("network", "Network and Wi-Fi"))
         yield Menu(entries, id="menu")
 
     def buttons(self) -> Iterator[Push]:
@@ -84,6 +91,10 @@ class WelcomeScreen(StepScreen):
             self.app.push_screen(OpenFile(self.desk.saved()), self._opened)
         elif chosen == "continue":
             self._continue()
+        elif chosen == "network":
+            self.finish(Move("go", "network"))
+        elif chosen == "stick":
+            self._load(str(self._offered))
         else:
             self.desk.deployment = chosen.removeprefix("d-")
             known = {known.name: known for known in self.desk.known()}

@@ -1,0 +1,202 @@
+"""The emulated Amazon with the lab behind it: instances are machines of this computer that boot
+the very user-data they were given, security groups are the lab's firewall, and each machine finds
+the metadata service (IMDSv2) where instances do."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import socket
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.emulators.aws import AwsEmulator, AwsRequest
+from tests.emulators.server import Reply
+from wizard.lab import addresses
+from wizard.lab.namespaces import OtherNetwork
+from wizard.providers.base import MachineSpec, Resource, ResourceKind
+from wizard.rules import ANYONE, Role, Rule, Source, from_networks, from_role
+from wizard.secrets import Secret
+
+METADATA = "169.254.169.254"
+_ADDRESS = re.compile(rb">(\d+\.\d+\.\d+\.\d+)<")
+
+
+class RentedAws(AwsEmulator):
+    """Every instance is a machine of the lab's deployment `demo`; `laboratory` is the lab."""
+
+    laboratory: Any
+    deployment = "demo"
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.machines: dict[str, str] = {}
+        self.metadata: list[Metadata] = []
+        self._addresses: dict[bytes, bytes] = {}
+
+    def __exit__(self, *given: object) -> None:
+        super().__exit__(*given)
+        for service in self.metadata:
+            service.close()
+
+    def _ec2(self, request: AwsRequest) -> Reply:
+        if request.action == "CreateVpc":
+            # the lab has one network
+            request.form["CidrBlock"] = addresses.CIDR
+        reply = super()._ec2(request)
+        if isinstance(reply.body, bytes) and request.action.endswith("Instances"):
+            known = self._addresses
+            body = _ADDRESS.sub(lambda m: b">%s<" % known.get(m[1], m[1]), reply.body)
+            return Reply(reply.status, body, reply.headers)
+        return reply
+
+    def begin_instance(self, instance: Any, user_data: str) -> None:
+        lab = self.laboratory.provider
+        tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
+        machine = lab.ensure_machine(
+            MachineSpec(
+                deployment=self.deployment,
+                name=tags["Name"].rpartition(".")[2],
+                role=Role(tags["build-usb:role"]),
+                size="medium",
+                image="debian-13",
+                region="here",
+                network_id=lab.ensure_network(self.deployment).id,
+                user_data=Secret(user_data),
+            )
+        )
+        self.machines[instance.id] = machine.id
+        for own, real in (
+            (instance.private_ip, machine.private_address),
+            (instance.public_ip, machine.public_address),
+        ):
+            self._addresses[str(own).encode()] = real.encode()
+        role = f"build-usb.demo.{instance.ec2_backend.region_name}"
+        self.metadata.append(Metadata(self.laboratory.leader(machine.id), role))
+
+    def end_instance(self, instance: Any) -> None:
+        machine = self.machines[instance.id]
+        lab = self.laboratory.provider
+        lab.delete(Resource(ResourceKind.MACHINE, machine, machine, self.deployment))
+
+    def groups_changed(self) -> None:
+        """Make the lab's firewall what all security groups let in together."""
+        (region,) = self._known
+        groups = {g.id: g for s in self.ec2(region).groups.values() for g in s.values()}
+        roles = {i: _role(g.name) for i, g in groups.items()}
+        rules = [
+            Rule(role, rule.from_port, source, groups[i].name)
+            for i, role in roles.items()
+            if role
+            for rule in groups[i].ingress_rules
+            if rule.ip_protocol == "tcp"
+            for source in _sources(rule, roles)
+        ]
+        lab = self.laboratory.provider
+        lab.ensure_firewall(self.deployment, tuple(rules), enabled=True)
+
+
+def _role(name: str) -> Role | None:
+    return next((role for role in Role if name.endswith(f".{role}")), None)
+
+
+def _sources(rule: Any, roles: dict[str, Role | None]) -> list[Source]:
+    role = roles.get(rule.source_group.get("GroupId"))
+    if role:
+        return [from_role(role)]
+    network = rule.ip_range.get("CidrIp")
+    if network == "0.0.0.0/0":
+        return [ANYONE]
+    return [from_networks(network)] if network else []
+
+
+class Metadata:
+    """A machine's metadata service, in its own network: IMDSv2 alone, and there the keys of its
+    role. `keys` counts how often they were asked for."""
+
+    def __init__(self, leader: int, role: str) -> None:
+        self.role = role
+        self.keys = 0
+        self.tokens: set[str] = set()
+        network = f"/proc/{leader}/ns/net"
+        command = ["ip", "address", "add", f"{METADATA}/32", "dev", "lo"]
+        subprocess.run(["nsenter", f"--net={network}", *command], check=True)
+        descriptor = os.open(network, os.O_RDONLY)
+        try:
+            inside = OtherNetwork(descriptor)
+            listener = inside.run(lambda: socket.create_server((METADATA, 80), backlog=16))
+        finally:
+            os.close(descriptor)
+        self._server = _Server(listener, self)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, method: str, path: str, headers: Any) -> tuple[int, str]:
+        if method == "PUT" and path == "/latest/api/token":
+            seconds = headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
+            if not seconds.isdecimal():
+                return 400, ""
+            token = secrets.token_urlsafe(32)
+            self.tokens.add(token)
+            return 200, token
+        if headers.get("X-aws-ec2-metadata-token") not in self.tokens:
+            return 401, ""
+        folder = "/latest/meta-data/iam/security-credentials/"
+        if path == folder:
+            return 200, self.role
+        if path != folder + self.role:
+            return 404, ""
+        self.keys += 1
+        now = datetime.now(UTC)
+        form = "%Y-%m-%dT%H:%M:%SZ"
+        told = {
+            "Code": "Success",
+            "LastUpdated": now.strftime(form),
+            "Type": "AWS-HMAC",
+            "AccessKeyId": "ASIAMACHINE",
+            "SecretAccessKey": secrets.token_hex(20),
+            "Token": secrets.token_hex(64),
+            "Expiration": (now + timedelta(hours=6)).strftime(form),
+        }
+        return 200, json.dumps(told, indent=2)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket, metadata: Metadata) -> None:
+        super().__init__((METADATA, 80), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.metadata = metadata
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that go away are part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    wbufsize = -1
+
+    def log_message(self, *_: object) -> None:
+        """Nothing to say."""
+
+    def _any(self) -> None:
+        status, text = self.server.metadata.answer(self.command, self.path, self.headers)
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(text.encode())
+
+    do_GET = do_PUT = _any

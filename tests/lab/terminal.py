@@ -1,0 +1,106 @@
+"""A real terminal: tmux runs a program in it, keys go in, what is drawn comes out."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+
+class Terminal:
+    """A program in a terminal of its own, 80x24; `folder` keeps tmux's socket."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], argv: Sequence[str]) -> None:
+        self._socket = folder / "tmux"
+        self._environ = dict(environ)
+        # what the pane sees is what the server was started with; TERM is tmux's own unless given
+        term = f"TERM={environ['TERM']}" if "TERM" in environ else "BUILD_USB_TEST=1"
+        self._tmux("new-session", "-d", "-x", "80", "-y", "24", "env", term, *argv)
+
+    def _tmux(self, *words: str) -> str:
+        return subprocess.run(
+            ["tmux", "-S", self._socket, "-f", "/dev/null", *words],
+            env={**self._environ, "LC_ALL": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the program."""
+        return int(self._tmux("display-message", "-p", "#{pane_pid}"))
+
+    def screen(self) -> str:
+        """Return what is drawn."""
+        return self._tmux("capture-pane", "-p")
+
+    def press(self, *keys: str) -> None:
+        """Press keys by tmux's names: Enter, Escape, F2, Down."""
+        self._tmux("send-keys", *keys)
+
+    def type(self, text: str) -> None:
+        """Type text."""
+        self._tmux("send-keys", "-l", text)
+
+    def resize(self, wide: int, high: int) -> None:
+        """Give the terminal another size."""
+        self._tmux("resize-window", "-x", str(wide), "-y", str(high))
+
+    def wait(self, wanted: str | Callable[[str], bool], seconds: float = 30) -> str:
+        """Return the screen as soon as it shows `wanted`; fails with what it shows instead."""
+        shown = self.screen()
+        ends = time.monotonic() + seconds
+        while not (wanted(shown) if callable(wanted) else wanted in shown):
+            if time.monotonic() > ends:
+                raise AssertionError(f"{wanted!r} is not shown after {seconds} s:\n{shown}")
+            time.sleep(0.1)
+            shown = self.screen()
+        return shown
+
+    def press_until_changed(self, key: str, seconds: float = 30) -> str:
+        """Press a key until the first line is another one, and return the screen; a key pressed
+        between two screens is for neither."""
+        title = self.screen().splitlines()[0]
+        ends = time.monotonic() + seconds
+        while True:
+            self.press(key)
+            try:
+                return self.wait(
+                    lambda text: (
+                        bool(text.splitlines()[0].strip()) and text.splitlines()[0] != title
+                    ),
+                    3,
+                )
+            except AssertionError:
+                if time.monotonic() > ends:
+                    raise
+
+    def wait_at(self, wanted: str, seconds: float = 30) -> str:
+        """Return the screen as soon as the cursor is in a line with `wanted`: what is pressed
+        before the focus is there may go elsewhere."""
+
+        def there(shown: str) -> bool:
+            row = int(self._tmux("display-message", "-p", "#{cursor_y}"))
+            return wanted in [*shown.splitlines(), *[""] * 100][row]
+
+        return self.wait(there, seconds)
+
+    def kill(self) -> None:
+        """End the program as a power cut would."""
+        process = os.pidfd_open(self.pid)
+        try:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            assert select.select([process], [], [], 10)[0], "it does not end"
+        finally:
+            os.close(process)
+
+    def close(self) -> None:
+        """End the terminal and all that runs in it."""
+        subprocess.run(
+            ["tmux", "-S", self._socket, "kill-server"], capture_output=True, check=False
+        )

@@ -1,0 +1,213 @@
+"""The `aws` provider: EC2 instances in a VPC of their own, behind security groups.
+
+What is made is found again by the tag `build-usb:deployment`. The parts: `aws_network` (VPC,
+subnets, security groups), `aws_machines`, `aws_images`, `aws_roles` (what machines may do),
+`aws_facts` and `aws_prices`, `aws_rights` and `aws_policy` (what we may do), `aws_values` (how EC2
+says it), `aws_api` (calls and errors), `aws_session` (credentials).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import cached_property
+
+from wizard.errors import NotSupportedError, ProviderError
+from wizard.events import Progress
+from wizard.providers import aws_facts, aws_policy, aws_rights
+from wizard.providers import aws_values as values
+from wizard.providers.aws_api import Api
+from wizard.providers.aws_images import Images
+from wizard.providers.aws_machines import Machines
+from wizard.providers.aws_network import Networks
+from wizard.providers.aws_roles import Roles
+from wizard.providers.base import (
+    Account,
+    Machine,
+    MachineSpec,
+    Network,
+    ObjectStorage,
+    ProviderFacts,
+    Resource,
+    ResourceKind,
+    Services,
+    Standing,
+)
+from wizard.rules import Rule
+
+
+class AwsProvider:
+    """Rents from Amazon in one region; see `providers.base.Provider`."""
+
+    name = "aws"
+
+    def __init__(self, account: Account, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._api = Api(
+            account.token, account.region, account.url, pause=pause, timeout=account.timeout
+        )
+        self._build_machine = account.build_machine
+        self._cache = account.cache
+        self._networks = Networks(self._api)
+        self._images = Images(self._api)
+        self._machines = Machines(self._api)
+        # two threads that find nothing of a name must not both create it
+        self._lock = threading.Lock()
+        self._profiles: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"AwsProvider({self._api!r})"
+
+    @cached_property
+    def _caller(self) -> aws_rights.Caller:
+        return aws_rights.caller(self._api)
+
+    @cached_property
+    def _roles(self) -> Roles:
+        return Roles(self._api, self._caller.partition)
+
+    def facts(self) -> ProviderFacts:
+        """Return the account's regions, Debian's and Ubuntu's images, the region's sizes, their
+        prices with disk and address, and the account's quotas."""
+        return aws_facts.facts(self._api, self._images, self._cache)
+
+    def check(self) -> None:
+        """Nothing of this computer matters to a cloud."""
+
+    def standing(self, progress: Progress) -> Standing:
+        """Return whose credentials these are and the IAM actions they lack."""
+        progress("asking whose credentials these are", 0, 2)
+        own = self._caller
+        progress("asking what the credentials may do", 1, 2)
+        policy = aws_policy.for_deploying(own.account, own.partition)
+        missing = set(aws_rights.missing(self._api, own))
+        lacking = tuple(sorted(missing - aws_policy.OPTIONAL))
+        return Standing(own.arn, lacking, tuple(sorted(missing & aws_policy.OPTIONAL)), policy)
+
+    def prepare(self, progress: Progress) -> None:
+        """Check the credentials, naming every right that they lack before anything is changed."""
+        own = self.standing(progress)
+        if own.lacking:
+            raise ProviderError(
+                "the credentials may not do what a deployment needs",
+                where="provider.credentials",
+                why=f"{own.owner} lacks {', '.join(own.lacking)}",
+                cure="have them added in Amazon's console (IAM); `build-usb check` prints a policy",
+                code="AccessDenied",
+            )
+        progress("the credentials are good", 2, 2)
+
+    def services(self, zone: str) -> Services:
+        """Return S3 with the account's own credentials: machines reach it by their role."""
+        keys = self._api.frozen_keys()
+        storage = ObjectStorage(
+            build_endpoint="",
+            machine_endpoint="",
+            region=self._api.region,
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
+            session_token=keys.session_token,
+            by_role=True,
+            vendor="aws",
+        )
+        return Services(object_storage=storage)
+
+    # -- what there is -----------------------------------------------------------------------------
+
+    def resources(self, deployment: str) -> list[Resource]:
+        """Return everything of the deployment, asked from the API now. Subnets, internet gateway
+        and the machines' role go with the network, and are shown as one when no VPC is left."""
+
+        def found(kind: ResourceKind, identity: str, name: str) -> Resource:
+            return Resource(kind, identity, name, deployment)
+
+        listed = [
+            found(ResourceKind.MACHINE, str(item["InstanceId"]), values.short_name(item))
+            for item in self._machines.all(deployment)
+        ]
+        listed += self._images.copies(deployment)
+        listed += [
+            found(ResourceKind.FIREWALL, str(item["GroupId"]), str(item.get("GroupName")))
+            for item in self._networks.groups(deployment)
+        ]
+        networks = [
+            found(ResourceKind.NETWORK, str(item["VpcId"]), values.tag(item, "Name"))
+            for item in self._networks.all(deployment)
+        ]
+        if not networks and (self._networks.gateways(deployment) or self._roles.exists(deployment)):
+            rest = f"gateway and role of {deployment}"
+            networks = [found(ResourceKind.NETWORK, "", rest)]
+        return listed + networks
+
+    def machines(self, deployment: str) -> list[Machine]:
+        """Return the deployment's instances as they are now."""
+        return [values.machine(self._api, item) for item in self._machines.all(deployment)]
+
+    # -- what shall be -----------------------------------------------------------------------------
+
+    def ensure_network(self, deployment: str) -> Network:
+        """Return the deployment's VPC with subnets in two zones and a way out."""
+        if self._build_machine is None:
+            raise NotSupportedError(
+                "the address that instances see this computer at cannot be found out yet",
+                where="ssh.build_machine",
+                cure="name it: the public address of your network, or a network such as "
+                "203.0.113.0/24",
+            )
+        with self._lock:
+            vpc = self._networks.ensure(deployment)
+        return Network(str(vpc["VpcId"]), str(vpc["CidrBlock"]), self._build_machine)
+
+    def ensure_firewall(self, deployment: str, rules: tuple[Rule, ...], *, enabled: bool) -> None:
+        """Make the security groups, one for each role, equal to `rules`."""
+        with self._lock:
+            vpc = self._networks.find(deployment) or self._networks.ensure(deployment)
+            self._networks.set_rules(
+                deployment, str(vpc["VpcId"]), rules, self._build_machine or "", enabled
+            )
+
+    def ensure_machine(self, spec: MachineSpec) -> Machine:
+        """Return the instance of that name, created if missing, once it has its addresses."""
+        with self._lock:
+            image = self._images.find(spec.image)
+            group = self._networks.ensure_groups(spec.deployment, spec.network_id)[spec.role]
+            subnets = [str(s["SubnetId"]) for s in self._networks.subnets(spec.network_id)]
+            profile = self._profile(spec.deployment)
+            identity = self._machines.ensure(spec, image, str(group["GroupId"]), subnets, profile)
+        return self._machines.wait_for_addresses(identity, spec.name)
+
+    def _profile(self, deployment: str) -> str:
+        """Return the instance profile, looked after once a run."""
+        if deployment not in self._profiles:
+            self._profiles[deployment] = self._roles.ensure(deployment)
+        return self._profiles[deployment]
+
+    def snapshot(self, machine_id: str, name: str) -> Resource:
+        """Keep an image of an instance's disk; its id can be a MachineSpec's `image`."""
+        instance = self._machines.get(machine_id, f"copy the disk of {machine_id}")
+        if instance is None or not values.tag(instance, values.TAG):
+            raise ProviderError(
+                f"there is no machine {machine_id}", cure="name one that `build-usb status` shows"
+            )
+        return self._images.copy(instance, name)
+
+    # -- what shall be no more ---------------------------------------------------------------------
+
+    def delete(self, resource: Resource) -> None:
+        """Delete a resource and return when it is gone; what is gone already is no error."""
+        if resource.kind is ResourceKind.MACHINE:
+            self._machines.delete(resource.id, resource.name)
+        elif resource.kind is ResourceKind.SNAPSHOT:
+            self._images.delete(resource)
+        elif resource.kind is ResourceKind.FIREWALL:
+            with self._lock:
+                self._networks.delete_group(resource.deployment, resource.id)
+        elif resource.kind is ResourceKind.NETWORK:
+            with self._lock:
+                # before the network: a run that is killed here finds the network, and comes back
+                self._profiles.pop(resource.deployment, None)
+                self._roles.delete(resource.deployment)
+                self._networks.delete(resource.deployment, resource.id)
+
+    def end_if_unused(self) -> None:
+        """Nothing runs only for us."""

@@ -1,0 +1,149 @@
+"""The IAM policy that a deployment's credentials need, and the one that its machines get. Data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from wizard.storage.names import bucket_prefix
+
+_SUFFIX = "?" * 16  # what wizard.storage.names puts behind a bucket's prefix
+
+_EC2 = (
+    "AttachInternetGateway",
+    "AuthorizeSecurityGroupIngress",
+    "CreateImage",
+    "CreateInternetGateway",
+    "CreateRoute",
+    "CreateSecurityGroup",
+    "CreateSubnet",
+    "CreateTags",
+    "CreateVpc",
+    "DeleteInternetGateway",
+    "DeleteSecurityGroup",
+    "DeleteSnapshot",
+    "DeleteSubnet",
+    "DeleteVpc",
+    "DeregisterImage",
+    "DescribeAvailabilityZones",
+    "DescribeImages",
+    "DescribeInstanceTypes",
+    "DescribeInstances",
+    "DescribeInternetGateways",
+    "DescribeRegions",
+    "DescribeRouteTables",
+    "DescribeSecurityGroups",
+    "DescribeSnapshots",
+    "DescribeSubnets",
+    "DescribeVpcs",
+    "DetachInternetGateway",
+    "ModifyInstanceAttribute",
+    "RevokeSecurityGroupIngress",
+    "RunInstances",
+    "TerminateInstances",
+)
+_IAM = (
+    "AddRoleToInstanceProfile",
+    "CreateInstanceProfile",
+    "CreateRole",
+    "DeleteInstanceProfile",
+    "DeleteRole",
+    "DeleteRolePolicy",
+    "GetInstanceProfile",
+    "GetRole",
+    "PassRole",
+    "PutRolePolicy",
+    "RemoveRoleFromInstanceProfile",
+    "TagInstanceProfile",
+    "TagRole",
+)
+_BUCKETS = (
+    "CreateBucket",
+    "DeleteBucket",
+    "GetBucketTagging",
+    "ListBucket",
+    "ListBucketVersions",
+    "PutBucketPolicy",
+    "PutBucketPublicAccessBlock",
+    "PutBucketTagging",
+    "PutBucketVersioning",
+    "PutEncryptionConfiguration",
+    "PutLifecycleConfiguration",
+)
+_OBJECTS = ("DeleteObject", "DeleteObjectVersion", "GetObject", "PutObject")
+_FACTS = (
+    "iam:SimulatePrincipalPolicy",
+    "pricing:GetProducts",
+    "s3:ListAllMyBuckets",
+    "servicequotas:GetServiceQuota",
+)
+
+OPTIONAL = frozenset(_FACTS)
+"""Rights without which less is known (prices, quotas, rights), and a deployment works."""
+
+
+def statements(account: str, partition: str = "aws") -> list[dict[str, Any]]:
+    """Return the statements of the policy for who deploys from this account (12 digits)."""
+    role = f"arn:{partition}:iam::{account}:role/build-usb.*"
+    profile = f"arn:{partition}:iam::{account}:instance-profile/build-usb.*"
+    bucket = f"arn:{partition}:s3:::build-usb-*"
+    return [
+        _allow("Machines", [f"ec2:{name}" for name in _EC2], ["*"]),
+        _allow("MachinesRoles", [f"iam:{name}" for name in _IAM], [role, profile]),
+        _allow("Buckets", [f"s3:{name}" for name in _BUCKETS], [bucket]),
+        _allow("Objects", [f"s3:{name}" for name in _OBJECTS], [f"{bucket}/*"]),
+        _allow("Facts", list(_FACTS), ["*"]),
+    ]
+
+
+def for_deploying(account: str, partition: str = "aws") -> str:
+    """Return the minimal policy as JSON text, to be pasted into Amazon's console."""
+    return _document(statements(account, partition), indent=2)
+
+
+def for_machines(deployment: str, partition: str = "aws") -> str:
+    """Return the policy of a deployment's machines: its bucket, nothing else."""
+    bucket = f"arn:{partition}:s3:::{bucket_prefix(deployment)}{_SUFFIX}"
+    objects = ("AbortMultipartUpload", "DeleteObject", "GetObject", "PutObject")
+    return _document(
+        [
+            _allow("Bucket", ["s3:ListBucket"], [bucket]),
+            _allow("Objects", [f"s3:{name}" for name in objects], [f"{bucket}/*"]),
+        ]
+    )
+
+
+def trust(partition: str = "aws") -> str:
+    """Return the policy that lets machines, and nobody else, take a role."""
+    service = "ec2.amazonaws.com.cn" if partition == "aws-cn" else "ec2.amazonaws.com"
+    who = {
+        "Effect": "Allow",
+        "Principal": {"Service": service},
+        "Action": "sts:AssumeRole",
+    }
+    return _document([who])
+
+
+def only_tls(bucket: str, partition: str = "aws") -> str:
+    """Return the policy of a bucket that nobody may reach without TLS."""
+    whole = f"arn:{partition}:s3:::{bucket}"
+    return _document(
+        [
+            {
+                "Sid": "OnlyTls",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": [whole, f"{whole}/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+        ]
+    )
+
+
+def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+def _document(parts: list[dict[str, Any]], indent: int | None = None) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": parts}, indent=indent)
