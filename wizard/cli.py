@@ -184,6 +184,30 @@ def _parser() -> argparse.ArgumentParser:
     deployment(destroy)
     as_json(destroy, "one event a line")
     destroy.add_argument("--yes", action="store_true", help="do not ask for the name")
+    destroy.add_argument(
+        "--with-backups", action="store_true", help="delete the temporal backups as well"
+    )
+    destroy.add_argument(
+        "--without-last-backup",
+        action="store_true",
+        help="development mode: make no restore point first (when a machine is broken)",
+    )
+    backup = add("backup", _backup, "make a restore point now", "Database and files, encrypted.")
+    deployment(backup)
+    as_json(backup, "one event a line")
+    points = add("points", _points, "list the restore points")
+    deployment(points)
+    as_json(points, "the restore points")
+    restore = add(
+        "restore",
+        _restore,
+        "put a restore point back in place of what runs",
+        "Makes a restore point of what runs first, so that this can be undone.",
+    )
+    restore.add_argument("point", metavar="POINT", help="its name; see build-usb points")
+    restore.add_argument("--deployment", metavar="NAME", help="default: the only one")
+    restore.add_argument("--yes", action="store_true", help="do not ask")
+    as_json(restore, "one event a line")
     adopt = add(
         "adopt",
         _adopt,
@@ -194,15 +218,15 @@ def _parser() -> argparse.ArgumentParser:
     answers(adopt)
     for name, run, text, more in (
         (
-            "backup",
-            _backup,
+            "export",
+            _export,
             "keep an encrypted copy of the build home elsewhere",
             "In a folder, such as one on another stick, or in a bucket. The passphrase opens it.",
         ),
         (
-            "restore",
-            _restore,
-            "make a build home of a backup",
+            "import",
+            _import,
+            "make a build home of such a copy",
             "Takes the newest backup of a folder or bucket. The home must be new or empty.",
         ),
     ):
@@ -426,6 +450,11 @@ def _destroy(arguments: argparse.Namespace) -> int:
     home = _home(arguments)
     deployment = session.choose(home, arguments.name)
     answers = session.read_answers(deployment)
+    if arguments.without_last_backup and answers.mode == "production":
+        raise UsageError(
+            "a production deployment is not destroyed without a last restore point",
+            cure="repair what keeps it from being made; build-usb status says what it is",
+        )
     if not arguments.yes:
         if not sys.stdin.isatty():
             raise UsageError(
@@ -445,6 +474,8 @@ def _destroy(arguments: argparse.Namespace) -> int:
         answers,
         lambda steps: display(steps, json=arguments.json),
         _stop_on_signals(),
+        last_backup=not arguments.without_last_backup,
+        with_backups=arguments.with_backups,
     )
     if not arguments.json:
         _say(f"{deployment.name} is destroyed; nothing of it is left.")
@@ -462,7 +493,7 @@ def _adopt(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _backup(arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace) -> int:
     from wizard.answers import loader
     from wizard.operations import session
     from wizard.stick import backup
@@ -488,7 +519,7 @@ def _clone(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _restore(arguments: argparse.Namespace) -> int:
+def _import(arguments: argparse.Namespace) -> int:
     from wizard.answers import loader
     from wizard.home import passphrase as passphrases
     from wizard.home.home import Home
@@ -528,4 +559,67 @@ def _secret(arguments: argparse.Namespace) -> int:
         width = max((len(known) for known, _ in found), default=0)
         for known, where in found:
             print(f"{known:<{width}}  {where}")
+    return ExitCode.OK
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from wizard.console import display
+    from wizard.operations import run, session
+
+    home = _home(arguments)
+    deployment = session.choose(home, arguments.name)
+    point = run.backup(
+        session.unlock(home, arguments.passphrase_file),
+        deployment,
+        lambda steps: display(steps, json=arguments.json),
+        _stop_on_signals(),
+    )
+    if not arguments.json:
+        _say(f"{point} is kept; put it back with: build-usb restore {point}")
+    return ExitCode.OK
+
+
+def _points(arguments: argparse.Namespace) -> int:
+    from wizard.operations import run, session
+
+    home = _home(arguments)
+    deployment = session.choose(home, arguments.name)
+    known = run.points(session.unlock(home, arguments.passphrase_file), deployment)
+    if arguments.json:
+        print(json.dumps(known, indent=2))
+    else:
+        for point in known:
+            parts = ", ".join(f"{part} {size['bytes']:,} bytes" for part, size in
+                              sorted(point["parts"].items()))  # fmt: skip
+            print(f"{point['name']:<30} {parts}{'' if point['whole'] else '  NOT WHOLE'}")
+    return ExitCode.OK
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from wizard.console import display
+    from wizard.operations import run, session
+
+    home = _home(arguments)
+    deployment = session.choose(home, arguments.deployment)
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "restoring asks first and there is no terminal to ask on",
+                cure="give --yes if you are sure",
+            )
+        _say(
+            f"This puts {arguments.point} in place of the database and the files of "
+            f"{deployment.name}. What runs now is kept as a restore point first."
+        )
+        if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise InterruptedRunError("nothing was changed")
+    run.restore(
+        session.unlock(home, arguments.passphrase_file),
+        deployment,
+        arguments.point,
+        lambda steps: display(steps, json=arguments.json),
+        _stop_on_signals(),
+    )
+    if not arguments.json:
+        _say(f"{deployment.name} is as it was at {arguments.point}.")
     return ExitCode.OK

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from wizard.agent import firewall
-from wizard.machines.agent_zipapp import AGENT_PATH, CONFIG_PATH, build
+from wizard.machines.agent_zipapp import build
+from wizard.machines.places import AGENT_PATH, CONFIG_PATH
 
 pytestmark = pytest.mark.lab
 SETUP = """

@@ -8,11 +8,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from wizard import __version__
+from wizard.agent import backup, edge, health, mount, peers, registry, ufw
 from wizard.agent import config as configuration
-from wizard.agent import edge, health, mount, peers, registry, ufw
 from wizard.agent.config import Config, Peer
 from wizard.agent.errors import AgentError
 from wizard.agent.guard import TimeLimit
@@ -129,6 +130,46 @@ def perform(name: str, places: Places) -> Result:
         return {**result, "ok": False, "problem": f"{places.last}: {error.strerror}"}
 
 
+def make_backup(period: str, point: str, places: Places) -> Result:
+    """Keep this machine's part of a restore point, and how that ended. Has a lock of its own: the
+    minute's work goes on beside it."""
+    started = time.monotonic()
+    result: Result = {"ok": True, "at": registry.now()}
+    name = point or backup.point_name(period, datetime.now(UTC))
+    with locked(places.backup_lock, 1800.0) as free:
+        try:
+            if not free:
+                raise AgentError("another backup has been running for more than half an hour")
+            result.update(backup.make(_backups(places), name))
+        except (AgentError, OSError) as error:
+            result.update(point=name, problem=str(error))
+    result["ok"] = "problem" not in result
+    result["seconds"] = round(time.monotonic() - started, 2)
+    log.info("backup %s: %s", name, result.get("problem", "kept"))
+    with locked(places.lock, 120.0):
+        return record(places.last, f"backup-{period}", result)
+
+
+def list_points(places: Places) -> Result:
+    """Return the restore points there are."""
+    return {"ok": True, "points": backup.points(_backups(places))}
+
+
+def restore(point: str, places: Places) -> Result:
+    """Put this machine's part of a restore point back."""
+    with locked(places.backup_lock, 1800.0) as free:
+        if not free:
+            return {"ok": False, "problem": "a backup is being made"}
+        return {"ok": True, **backup.restore(_backups(places), point)}
+
+
+def _backups(places: Places) -> backup.Backup:
+    found = configuration.load(places.config).backup
+    if found is None:
+        raise AgentError("this machine backs nothing up: the answers name no backups.periods")
+    return found
+
+
 def run_all(places: Places) -> Result:
     """Run every command, the shared configuration first because the others read it."""
     results = {name: perform(name, places) for name in COMMANDS}
@@ -158,6 +199,8 @@ def status(places: Places) -> Result:
         result["health"]["firewall_synced"] = _synced(config, places)
         states = result["health"]["services"] or {}
         problems += [f"{unit} is {state}" for unit, state in states.items() if state != "active"]
+        if config.backup:
+            problems += backup.overdue(config.backup, commands, datetime.now(UTC))
     except AgentError as error:
         problems.append(str(error))
     result["problems"] = problems
@@ -193,6 +236,7 @@ def main(arguments: Sequence[str] | None = None, places: Places | None = None) -
                 metavar="SECONDS",
                 help="how long to wait for another run to end (default: %(default).0f)",
             )
+    _backup_commands(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     result = _dispatch(options, places or Places())
@@ -200,9 +244,27 @@ def main(arguments: Sequence[str] | None = None, places: Places | None = None) -
     return 0 if result["ok"] else 1
 
 
+def _backup_commands(commands: Any) -> None:
+    made = commands.add_parser("backup", help="Make this machine's part of a restore point.")
+    made.add_argument("period", choices=backup.PERIODS)
+    made.add_argument("--point", default="", help="the point's name (default: that of now)")
+    commands.add_parser("points", help="List the restore points.")
+    back = commands.add_parser("restore", help="Put this machine's part of a restore point back.")
+    back.add_argument("point")
+
+
 def _dispatch(options: argparse.Namespace, places: Places) -> Result:
     if options.command == "status":
         return status(places)
+    try:
+        if options.command == "backup":
+            return make_backup(options.period, options.point, places)
+        if options.command == "points":
+            return list_points(places)
+        if options.command == "restore":
+            return restore(options.point, places)
+    except (AgentError, OSError) as error:
+        return {"ok": False, "problem": str(error)}
     try:
         with locked(places.lock, options.wait) as free:
             if not free:

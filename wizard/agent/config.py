@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wizard.agent import backup
 from wizard.agent.errors import AgentError
 
 VERSION = 1
@@ -57,7 +58,7 @@ class Config:
 
     `build_machine` is an IPv4 address or network; `shared_config` a mount point and
     `shared_config_unit` the systemd unit that mounts it; `services` are units (patterns allowed)
-    that must be active; `certificate` a PEM file, or empty.
+    that must be active; `certificate` a PEM file, or empty; `backup` what this machine backs up.
     """
 
     deployment: str
@@ -76,6 +77,7 @@ class Config:
     services: tuple[str, ...] = ()
     certificate: str = ""
     edge: Edge | None = None
+    backup: backup.Backup | None = None
 
 
 def load(path: Path) -> Config:
@@ -125,6 +127,7 @@ def parse(values: Any) -> Config:
         services=_texts(values, "services"),
         certificate=_text(values, "certificate", empty=True),
         edge=_edge(values.get("edge")),
+        backup=backup.parse(values.get("backup")),
     )
     # ufw closes everything else: without this rule nobody could repair the machine
     if not any(r.kind == "build-machine" and r.port == config.ssh_port for r in config.rules):

@@ -47,6 +47,11 @@ class Places:
         """Held while the agent works; says since when and by whom."""
         return self.runtime / "agent.lock"
 
+    @property
+    def backup_lock(self) -> Path:
+        """Held while a backup is made or put back."""
+        return self.runtime / "backup.lock"
+
 
 def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace a file so that a reader sees the old or the new one, after a crash too."""

@@ -34,7 +34,7 @@ WORKING: Mapping[str, tuple[object, ...]] = {
 NOT_YET = (
     "object_storage.provider",
     "object_storage.endpoint",
-    "backups",
+    "backups.second_storage",
     "baselines",
     "assets",
     "notifications",

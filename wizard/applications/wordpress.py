@@ -12,9 +12,9 @@ import json
 from hashlib import sha256
 
 from wizard.machines.certificates import MYSQL_TRUST
-from wizard.machines.common import LIBRARY, PAGE_CACHE
 from wizard.machines.desired import Absent, Facts, File, Folder, Handler, Part, Step
 from wizard.machines.job import MachineJob
+from wizard.machines.places import LIBRARY, PAGE_CACHE
 from wizard.machines.templates import render
 from wizard.secrets import Secret
 

@@ -27,8 +27,8 @@ from wizard.storage.s3 import S3Bucket
 @dataclass
 class Context:
     """One run on one deployment. `secrets` are what was made for it, `credentials` what the user
-    put into the home; `network`, `services`, `dns` and `bucket` are set by the first steps and only
-    read by those that need them."""
+    put into the home; `network`, `services`, `dns`, `bucket` and `backups` (a bucket
+    too, where backups are made) are set by the first steps and only read by later ones."""
 
     answers: Answers
     plan: Plan
@@ -42,6 +42,7 @@ class Context:
     services: Services = field(default_factory=Services)
     dns: DnsProvider | None = None
     bucket: Bucket | None = None
+    backups: Bucket | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def update(self, change: Callable[[State], State]) -> State:
@@ -60,3 +61,5 @@ class Context:
         self.dns = open.dns(self.answers, self.services, self.credentials)
         storage = open.storage(self.answers, self.services, self.credentials)
         self.bucket = S3Bucket(self.plan.bucket.name, storage)
+        if self.plan.backups is not None:
+            self.backups = S3Bucket(self.plan.backups.bucket, storage)

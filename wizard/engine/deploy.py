@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from wizard.dns.base import RecordSet
-from wizard.engine import open, ssh
+from wizard.engine import agents, backups, open
 from wizard.engine.configure import configure
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -23,7 +23,6 @@ from wizard.engine.state import MachineState, State
 from wizard.engine.verify import wait_for_site
 from wizard.errors import MachineError, ProviderError, TransientError
 from wizard.home import bundle, keys
-from wizard.machines.agent_zipapp import AGENT_PATH
 from wizard.machines.first_boot import user_data
 from wizard.machines.job import Connection, Phase
 from wizard.plan.model import PlannedMachine, PlannedRecord
@@ -76,6 +75,7 @@ def steps(context: Context) -> list[Step]:
             lambda report: _publish(context, report),
             needs=("verify",),
         ),
+        *backups.first_point(context),
         Step(
             "save",
             "keep the deployment's state in its bucket",
@@ -191,6 +191,8 @@ def _bucket(context: Context, report: Reporter) -> str:
     context.journal.record("intent", report.step, name=context.bucket.name)
     created = context.bucket.ensure(context.plan.deployment)
     context.journal.record("done", report.step, name=context.bucket.name)
+    if context.backups is not None:
+        context.backups.ensure(context.plan.deployment, versioned=False)
     return f"{'created' if created else 'found'} {context.bucket.name}"
 
 
@@ -338,28 +340,16 @@ def _point(
 
 def _check(context: Context, machine: PlannedMachine, report: Reporter) -> str:
     """Let the machine's agent do now what cron makes it do each minute, and say what is wrong."""
-    found = context.state.machines[machine.name]
-    login = keys.key_pair(context.secrets, "ssh_key").private
-    connection = Connection(found.access_address, context.plan.ssh_port, login, found.host_key)
-    with ssh.connect(connection) as client:
-        # its own exit status and output say less than the status asked for next
-        ssh.run(client, (AGENT_PATH, "run", "--wait", "60"), seconds=CHECK_DEADLINE)
-        _, output, errors = ssh.run(client, (AGENT_PATH, "status"))
-    try:
-        problems = [str(problem) for problem in json.loads(output)["problems"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise MachineError(
-            "its agent does not answer as it should",
-            where=machine.name,
-            why=errors[-2000:] or output[-2000:],
-            cure=f"look at it: build-usb ssh {machine.name} {AGENT_PATH} status",
-        ) from error
+    name = machine.name
+    # its own exit status and output say less than the status asked for next
+    agents.call(context, name, "run", "--wait", "60", seconds=CHECK_DEADLINE)
+    problems = [str(problem) for problem in agents.call(context, name, "status")["problems"]]
     if problems:
         raise TransientError(
             "not everything is well yet",
-            where=machine.name,
+            where=name,
             why="\n".join(problems),
-            cure=f"look at it: build-usb ssh {machine.name}",
+            cure=f"look at it: build-usb ssh {name}",
         )
     return "well"
 

@@ -7,21 +7,49 @@ from __future__ import annotations
 
 import threading
 
-from wizard.engine import graph
+from wizard.engine import backups, graph
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
 from wizard.errors import ProviderError
 from wizard.events import EventSink
 from wizard.providers.base import Resource, ResourceKind
+from wizard.storage.base import Bucket
 
 
-def destroy(context: Context, sink: EventSink, stop: threading.Event) -> list[graph.StepResult]:
-    """Delete everything of the deployment: DNS first, so that nobody is sent to a dead machine."""
-    first = [
-        Step("provider", "open the provider", lambda r: _provider(context, r)),
-        Step("dns", "delete DNS records", lambda r: _dns(context, r), ("provider",)),
-        Step("bucket", "delete the bucket", lambda r: _bucket(context, r), ("provider",)),
+def destroy(
+    context: Context,
+    sink: EventSink,
+    stop: threading.Event,
+    *,
+    last_backup: bool = True,
+    with_backups: bool = False,
+) -> list[graph.StepResult]:
+    """Delete everything of the deployment: DNS first, so that nobody is sent to a dead machine.
+
+    Where backups are made a last one comes before all else (`last_backup`), and their bucket stays
+    unless it goes `with_backups`. A rehearsal's is on this computer's memory, and goes with it.
+    """
+    ephemeral = context.plan.provider == "local"
+    first = [Step("provider", "open the provider", lambda r: _provider(context, r))]
+    before: tuple[str, ...] = ("provider",)
+    made = set(backups.keepers(context).values()) <= set(context.state.machines)
+    if context.plan.backups and made and last_backup and not (with_backups or ephemeral):
+        point = backups.new_point("shutdown")
+        first += backups.backup_steps(context, point, needs=before)
+        before = tuple(step.id for step in first)
+    first += [
+        Step("dns", "delete DNS records", lambda r: _dns(context, r), before),
+        Step("bucket", "delete the bucket", lambda r: _bucket(context.bucket, context, r), before),
     ]
+    if context.plan.backups and (with_backups or ephemeral):
+        first.append(
+            Step(
+                "backups",
+                "delete the backups",
+                lambda r: _bucket(context.backups, context, r),
+                before,
+            )
+        )
     done = graph.run(first, sink, stop)
     resources = context.provider.resources(context.plan.deployment)
     done += graph.run(_deletions(context, resources), sink, stop)
@@ -73,13 +101,13 @@ def _dns(context: Context, report: Reporter) -> str:
     return ", ".join(record.name for record in records) or "none was there"
 
 
-def _bucket(context: Context, report: Reporter) -> str:
-    assert context.bucket is not None
-    if not context.bucket.exists():
+def _bucket(bucket: Bucket | None, context: Context, report: Reporter) -> str:
+    assert bucket is not None
+    if not bucket.exists():
         return "none was there"
-    context.journal.record("intent", report.step, delete=context.bucket.name)
-    context.bucket.delete_bucket(context.plan.deployment)
-    return context.bucket.name
+    context.journal.record("intent", report.step, delete=bucket.name)
+    bucket.delete_bucket(context.plan.deployment)
+    return bucket.name
 
 
 def _delete(context: Context, resource: Resource, report: Reporter) -> str:

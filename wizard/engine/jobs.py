@@ -12,6 +12,7 @@ from wizard.home import keys
 from wizard.machines.certificates import self_signed
 from wizard.machines.job import (
     ApplicationSettings,
+    BackupSettings,
     BucketSettings,
     Connection,
     DatabaseSettings,
@@ -21,7 +22,7 @@ from wizard.machines.job import (
     Phase,
     TlsSettings,
 )
-from wizard.plan.model import PlannedMachine
+from wizard.plan.model import PlannedBackups, PlannedMachine
 from wizard.plan.render import rule_to_plain
 from wizard.rules import Role
 from wizard.secrets import Secret, generate
@@ -48,6 +49,8 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
     if machine.role is Role.WEBSERVER:
         given["salts"] = secrets.get_or_create("salts", _salts)
         given["admin_password"] = secrets.get_or_create("admin_password", generate)
+    if plan.backups:
+        given["backup_password"] = secrets.get_or_create("backup_password", generate)
     # one certificate an address: a replaced database machine has another
     identity = json.loads(
         secrets.get_or_create(
@@ -103,6 +106,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         ),
         edge=_edge(plan.edge),
         leader=machine.name == plan.of_role(Role.WEBSERVER)[0].name,
+        backup=_backup(plan.backups),
         age_recipients=tuple(keys.age_recipient(i) for i in identities.values()),
         secrets=given,
     )
@@ -110,6 +114,13 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
 
 def _edge(edge: Edge | None) -> EdgeSettings | None:
     return EdgeSettings(edge.networks, edge.url, edge.client_ca) if edge else None
+
+
+def _backup(planned: PlannedBackups | None) -> BackupSettings:
+    if planned is None:
+        return BackupSettings()
+    keep = dict(planned.keep)
+    return BackupSettings(planned.bucket, tuple(keep), keep)
 
 
 def _database_tls(address: str) -> Secret:

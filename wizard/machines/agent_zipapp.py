@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import wizard
+from wizard.machines import backups
 from wizard.machines.job import MachineJob
+from wizard.machines.places import SHARED_CONFIG, SHARED_CONFIG_UNIT, TLS
 from wizard.rules import Role
 
-AGENT_PATH = "/usr/local/lib/build-usb/agent.pyz"
-CONFIG_PATH = "/etc/build-usb/machine.json"
-SHARED_CONFIG = "/srv/shared-config"
-SHARED_CONFIG_UNIT = "build-usb-shared-config.service"
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
 # the first moment that a zip file can express: the same sources are the same bytes
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -80,7 +78,6 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
         "shared_config": SHARED_CONFIG,
         "shared_config_unit": SHARED_CONFIG_UNIT,
         "services": ["cron.service", "ssh.service", *_SERVICES[job.role]],
-        "certificate": (
-            "/etc/build-usb/tls/current/fullchain.pem" if job.role is Role.WEBSERVER else ""
-        ),
+        "certificate": (f"{TLS}/current/fullchain.pem" if job.role is Role.WEBSERVER else ""),
+        "backup": backups.agent_config(job),
     }

@@ -8,30 +8,27 @@ from __future__ import annotations
 import json
 from zlib import crc32
 
-from wizard.machines.agent_zipapp import (
-    AGENT_PATH,
-    CONFIG_PATH,
-    SHARED_CONFIG,
-    SHARED_CONFIG_UNIT,
-    build,
-    machine_config,
-)
+from wizard.machines import backups
+from wizard.machines.agent_zipapp import build, machine_config
 from wizard.machines.desired import Facts, File, Folder, Handler, Link, Part
 from wizard.machines.job import MachineJob
+from wizard.machines.places import (
+    AGENT_PATH,
+    CONFIG_PATH,
+    LIBRARY,
+    OURS,
+    SHARED_CONFIG,
+    SHARED_CONFIG_UNIT,
+)
 from wizard.machines.templates import render
 from wizard.secrets import Secret
 
-OURS = "/etc/build-usb"
-LIBRARY = "/usr/local/lib/build-usb"
-ACME_ROOT = f"{SHARED_CONFIG}/acme"
-TLS = f"{OURS}/tls"
-PAGE_CACHE = "/var/cache/nginx-pages"
 _PASSWORD_FILE = f"{OURS}/s3fs-password"
 
 
 def parts(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
     """Return the parts that every role has."""
-    return (_ssh(job), _system(job, facts), _shared_config(job), _agent(job))
+    return (_ssh(job), _system(job, facts), _shared_config(job), *backups.parts(job), _agent(job))
 
 
 def reboot_time(name: str) -> str:

@@ -92,6 +92,15 @@ class EdgeSettings:
 
 
 @dataclass(frozen=True)
+class BackupSettings:
+    """Where temporal backups go, and how many are kept by period; no periods: none are made."""
+
+    bucket: str = ""
+    periods: tuple[str, ...] = ()
+    keep: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Peer:
     """Another machine of the deployment: its name, role and private address."""
 
@@ -112,7 +121,8 @@ class MachineJob:
     `secrets` by name: `storage_secret_key` (where `bucket.access_key` is there), `age_identity`
     (this machine's AGE-SECRET-KEY), `database_password` (web and database), `database_tls_key`
     (database: the key of `database.certificate`), `admin_password` and `salts` (webserver,
-    application phase; salts is a JSON object or list of 8 random strings).
+    application phase; salts is a JSON object or list of 8 random strings), `backup_password`
+    where backups are made.
     """
 
     deployment: str
@@ -137,6 +147,7 @@ class MachineJob:
     application: ApplicationSettings
     leader: bool = True
     edge: EdgeSettings | None = None
+    backup: BackupSettings = field(default_factory=BackupSettings)
     age_recipients: tuple[str, ...] = ()
     secrets: dict[str, Secret] = field(default_factory=dict)
 
@@ -164,6 +175,9 @@ class MachineJob:
                 "tls": TlsSettings(**values["tls"]),
                 "application": ApplicationSettings(**values["application"]),
                 "edge": _edge(values.get("edge")),
+                "backup": BackupSettings(
+                    **{**values["backup"], "periods": tuple(values["backup"]["periods"])}
+                ),
                 "secrets": {name: Secret(value) for name, value in values["secrets"].items()},
             }
         )

@@ -7,10 +7,9 @@ import shlex
 from zlib import crc32
 
 from wizard.applications import application
-from wizard.machines.agent_zipapp import SHARED_CONFIG
-from wizard.machines.common import ACME_ROOT, OURS, PAGE_CACHE, TLS
 from wizard.machines.desired import Absent, Facts, File, Folder, Handler, Part, Step
 from wizard.machines.job import MachineJob
+from wizard.machines.places import ACME_ROOT, MAINTENANCE, OURS, PAGE_CACHE, SHARED_CONFIG, TLS
 from wizard.machines.templates import render
 
 SOCKET = "/run/php/build-usb.sock"
@@ -132,6 +131,7 @@ def _nginx(job: MachineJob) -> Part:
         by_address=any(_is_address(host) for host in job.hosts),
         tls=f"{TLS}/current",
         acme_root=ACME_ROOT,
+        maintenance=MAINTENANCE,
     )
     # a browser that once saw this header refuses a rehearsal's own authority for a year
     headers = render("nginx/headers.conf.j2", hsts=not job.tls.ca_bundle)

@@ -6,20 +6,21 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 from wizard.answers import loader
 from wizard.answers.model import Answers
-from wizard.engine import graph
+from wizard.engine import backups, graph
 from wizard.engine.context import Context
 from wizard.engine.deploy import steps as deploy_steps
 from wizard.engine.destroy import destroy as run_destroy
 from wizard.engine.graph import Step, StepResult
-from wizard.errors import BuildUsbError
-from wizard.events import Event, EventKind, EventSink, tee
+from wizard.errors import BuildUsbError, UsageError
+from wizard.events import Event, EventKind, EventSink, silent, tee
 from wizard.home.files import append_line, write_atomic
 from wizard.home.home import DeploymentHome
 from wizard.operations import timings
-from wizard.operations.session import Session, make_context
+from wizard.operations.session import Session, make_context, read_answers
 from wizard.secrets import Secret, redact
 
 Show = Callable[[Sequence[Step]], AbstractContextManager[EventSink]]
@@ -51,17 +52,90 @@ def destroy(
     answers: Answers,
     show: Show,
     stop: threading.Event,
+    *,
+    last_backup: bool = True,
+    with_backups: bool = False,
 ) -> list[StepResult]:
-    """Take everything of the deployment away, then its folder in the build home."""
+    """Take everything of the deployment away, then its folder in the build home; see
+    engine.destroy for what becomes of its backups."""
     with deployment.lock(f"destroy {deployment.name}"):
         context = make_context(session, deployment, answers)
         context.provider.check()
         with show(()) as sink:
             results = _recorded(
-                "destroy", context, (), sink, lambda record: run_destroy(context, record, stop)
+                "destroy",
+                context,
+                (),
+                sink,
+                lambda record: run_destroy(
+                    context, record, stop, last_backup=last_backup, with_backups=with_backups
+                ),
             )
         deployment.delete()
         return results
+
+
+def backup(session: Session, deployment: DeploymentHome, show: Show, stop: threading.Event) -> str:
+    """Make a restore point now and return its name."""
+    point = backups.new_point("manual")
+    _on_running(
+        f"backup {deployment.name}",
+        session,
+        deployment,
+        show,
+        stop,
+        lambda context: backups.backup_steps(context, point),
+    )
+    return point
+
+
+def restore(
+    session: Session, deployment: DeploymentHome, point: str, show: Show, stop: threading.Event
+) -> None:
+    """Put a restore point back in place of what runs. UsageError if there is no such point."""
+
+    def steps(context: Context) -> list[Step]:
+        known = backups.points(context)
+        whole = [str(found["name"]) for found in known if found["whole"]]
+        if point not in whole:
+            raise UsageError(
+                f"there is no whole restore point called {point}",
+                where=deployment.name,
+                cure=f"choose one of: {', '.join(whole[-12:]) or 'none is made yet'}",
+            )
+        return backups.restore_steps(context, point)
+
+    _on_running(f"restore {deployment.name}", session, deployment, show, stop, steps)
+
+
+def points(session: Session, deployment: DeploymentHome) -> list[dict[str, Any]]:
+    """Return the restore points of a deployment, oldest first."""
+    context = make_context(session, deployment, read_answers(deployment))
+    return backups.points(context)
+
+
+def _on_running(
+    what: str,
+    session: Session,
+    deployment: DeploymentHome,
+    show: Show,
+    stop: threading.Event,
+    steps_of: Callable[[Context], list[Step]],
+) -> list[StepResult]:
+    """Run steps on a deployment as it was last deployed."""
+    with deployment.lock(what):
+        context = make_context(session, deployment, read_answers(deployment))
+        context.provider.check()
+        context.connect(silent)
+        steps = steps_of(context)
+        with show(steps) as sink:
+            return _recorded(
+                what.partition(" ")[0],
+                context,
+                steps,
+                sink,
+                lambda record: graph.run(steps, record, stop),
+            )
 
 
 def _recorded(
@@ -93,7 +167,7 @@ def _recorded(
     both(
         Event(
             EventKind.RUN_DONE,
-            context.state.url if what == "deploy" else "nothing is left",
+            "nothing is left" if what == "destroy" else context.state.url,
             data={"steps": {r.step.id: round(r.seconds, 2) for r in results}},
         )
     )

@@ -18,8 +18,8 @@ from wizard.engine.state import MachineState, State
 from wizard.errors import BuildUsbError
 from wizard.home import keys
 from wizard.home.home import DeploymentHome
-from wizard.machines.agent_zipapp import AGENT_PATH
 from wizard.machines.job import Connection
+from wizard.machines.places import AGENT_PATH
 from wizard.operations.session import Session, read_answers, read_state
 from wizard.providers.base import Provider
 from wizard.rules import Role

@@ -12,6 +12,7 @@ from wizard.plan import firewall
 from wizard.plan.model import (
     Plan,
     PlannedApplication,
+    PlannedBackups,
     PlannedBucket,
     PlannedMachine,
     PlannedRecord,
@@ -64,6 +65,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
     )
     webservers = tuple(m.name for m in machines if m.role is Role.WEBSERVER)
     hosts = (answers.domain.name, *answers.domain.aliases)
+    periods = answers.backups.periods
     return Plan(
         deployment=answers.name,
         mode=answers.mode,
@@ -103,6 +105,12 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
         timezone=answers.machines.timezone,
         notes=(*facts.notes, *(edge.wrong if edge else ())),
         edge=edge,
+        backups=PlannedBackups(
+            f"{bucket}-backups",
+            tuple((period, getattr(answers.backups.keep, period)) for period in periods),
+        )
+        if periods
+        else None,
     )
 
 

@@ -40,6 +40,15 @@ class PlannedBucket:
 
 
 @dataclass(frozen=True)
+class PlannedBackups:
+    """Temporal backups: the bucket they are kept in, which outlives the deployment, how many of
+    each period."""
+
+    bucket: str
+    keep: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class PlannedApplication:
     """What is deployed and under which names; `hosts[0]` is the canonical one."""
 
@@ -78,6 +87,7 @@ class Plan:
     timezone: str
     notes: tuple[str, ...] = ()
     edge: Edge | None = None
+    backups: PlannedBackups | None = None
 
     @property
     def monthly_price(self) -> Decimal:

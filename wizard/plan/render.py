@@ -41,6 +41,7 @@ def to_text(plan: Plan) -> str:
             ("bucket", "per month"),
             [(plan.bucket.name, _money(plan.bucket.monthly_price, plan.currency))],
         ),
+        *_backups(plan),
         "",
         f"Firewall ({_layers(plan)}; everything not listed is closed)",
         *_table(
@@ -91,6 +92,9 @@ def to_plain(plan: Plan) -> dict[str, Any]:
             "name": plan.bucket.name,
             "monthly_price": f"{plan.bucket.monthly_price:.2f}",
         },
+        "backups": {"bucket": plan.backups.bucket, "keep": dict(plan.backups.keep)}
+        if plan.backups
+        else None,
         "firewall": {
             "native": plan.native_firewall,
             "machine": plan.machine_firewall,
@@ -163,3 +167,14 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
         [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
     ]
     return [f"  {'  '.join(line)}".rstrip() for line in padded]
+
+
+def _backups(plan: Plan) -> list[str]:
+    if plan.backups is None:
+        return []
+    kept = [(period, str(count)) for period, count in plan.backups.keep]
+    return [
+        "",
+        f"Temporal backups (encrypted, in {plan.backups.bucket}; they outlive the deployment)",
+        *_table(("period", "kept"), kept),
+    ]

@@ -102,13 +102,14 @@ def for_deploying(account: str, partition: str = "aws") -> str:
 
 
 def for_machines(deployment: str, partition: str = "aws") -> str:
-    """Return the policy of a deployment's machines: its bucket, nothing else."""
+    """Return the policy of a deployment's machines: its bucket, that of its backups, no other."""
     bucket = f"arn:{partition}:s3:::{bucket_prefix(deployment)}{_SUFFIX}"
+    buckets = [bucket, f"{bucket}-backups"]
     objects = ("AbortMultipartUpload", "DeleteObject", "GetObject", "PutObject")
     return _document(
         [
-            _allow("Bucket", ["s3:ListBucket"], [bucket]),
-            _allow("Objects", [f"s3:{name}" for name in objects], [f"{bucket}/*"]),
+            _allow("Buckets", ["s3:GetBucketLocation", "s3:ListBucket"], buckets),
+            _allow("Objects", [f"s3:{name}" for name in objects], [f"{b}/*" for b in buckets]),
         ]
     )
 

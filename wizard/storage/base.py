@@ -22,10 +22,11 @@ class Bucket(Protocol):
 
     name: str
 
-    def ensure(self, deployment: str) -> bool:
+    def ensure(self, deployment: str, *, versioned: bool = True) -> bool:
         """Create the bucket, private and tagged as the deployment's, if missing; True if made.
         One of that name that carries another tag, or holds objects and no tag, is refused with
-        ProviderError; an empty one without a tag is one that a killed run made, and is taken."""
+        ProviderError; an empty one without a tag is one that a killed run made, and is taken.
+        `versioned`: what is overwritten or deleted is kept, where the service can do that."""
 
     def exists(self) -> bool:
         """Say whether the bucket exists (and is reachable with our credentials)."""

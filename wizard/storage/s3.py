@@ -110,8 +110,9 @@ class S3Bucket:
     def __repr__(self) -> str:
         return f"S3Bucket({self.name!r}, {self._storage.build_endpoint or 'Amazon'!r})"
 
-    def ensure(self, deployment: str) -> bool:
-        """Create the bucket, private and tagged, if missing; True if made.
+    def ensure(self, deployment: str, *, versioned: bool = True) -> bool:
+        """Create the bucket, private and tagged, if missing; True if made. `versioned`: what is
+        overwritten or deleted is kept, where the service can do that.
 
         Raises ProviderError if one of that name is not the deployment's. An empty one without any
         tag is what a run killed between creating and tagging leaves, and is tagged now.
@@ -131,10 +132,11 @@ class S3Bucket:
                         "RestrictPublicBuckets": True,
                     },
                 )
-            with _where_supported():
-                self._s3.put_bucket_versioning(
-                    Bucket=self.name, VersioningConfiguration={"Status": "Enabled"}
-                )
+            if versioned:
+                with _where_supported():
+                    self._s3.put_bucket_versioning(
+                        Bucket=self.name, VersioningConfiguration={"Status": "Enabled"}
+                    )
             if self._storage.vendor == "aws":
                 self._harden()
         return made

@@ -1,0 +1,83 @@
+"""Temporal backups on the machines that make them: the database machine, and the webserver that
+leads. Must not import: pyinfra, gevent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from zlib import crc32
+
+from wizard.applications import application
+from wizard.machines.desired import Absent, File, Part
+from wizard.machines.job import MachineJob
+from wizard.machines.places import AGENT_PATH, OURS
+from wizard.machines.templates import render
+from wizard.rules import Role
+from wizard.secrets import Secret
+
+PACKAGES = ("restic",)
+_PASSWORD = f"{OURS}/backup-password"
+_CREDENTIALS = f"{OURS}/backup-credentials"
+_CRON = "/etc/cron.d/build-usb-backup"
+
+
+def makes_backups(job: MachineJob) -> bool:
+    """Say whether this machine keeps a part of each restore point."""
+    if not job.backup.periods:
+        return False
+    return job.role is Role.DATABASE or (job.role is Role.WEBSERVER and job.leader)
+
+
+def parts(job: MachineJob) -> tuple[Part, ...]:
+    """Return what makes the backups, or what takes it away."""
+    if not makes_backups(job):
+        gone = tuple(Absent(path) for path in (_CRON, _PASSWORD, _CREDENTIALS))
+        return (Part("backups", items=gone),)
+    cron = render(
+        "cron/backup.j2",
+        agent=AGENT_PATH,
+        periods=job.backup.periods,
+        # deployments of one store do not all come at once
+        minute=crc32(job.deployment.encode()) % 50 + 5,
+    )
+    return (
+        Part(
+            "backups",
+            items=(
+                File(_PASSWORD, Secret(job.secrets["backup_password"].reveal() + "\n"), mode=0o600),
+                _credentials(job),
+                File(_CRON, cron),
+            ),
+        ),
+    )
+
+
+def _credentials(job: MachineJob) -> File | Absent:
+    """Return the file with the store's keys; a machine with a role of its own at AWS needs none."""
+    if not job.bucket.access_key:
+        return Absent(_CREDENTIALS)
+    keys = render(
+        "backup/credentials.j2",
+        access_key=job.bucket.access_key,
+        secret_key=job.secrets["storage_secret_key"].reveal(),
+    )
+    return File(_CREDENTIALS, Secret(keys), mode=0o600)
+
+
+def agent_config(job: MachineJob) -> dict[str, Any] | None:
+    """Return what the agent is told of backups; holds no secret."""
+    if not makes_backups(job):
+        return None
+    bucket = job.bucket
+    endpoint = bucket.endpoint or f"https://s3.{bucket.region}.amazonaws.com"
+    own: dict[str, Any] = {"part": "database", "database": job.database.name}
+    if job.role is Role.WEBSERVER:
+        own = {"part": "files", "folders": list(application(job.application.kind).writable)}
+    return {
+        "repository": f"s3:{endpoint}/{job.backup.bucket}",
+        "options": [f"s3.region={bucket.region}", "s3.bucket-lookup=path"],
+        "password_file": _PASSWORD,
+        "credentials_file": _CREDENTIALS,
+        "keep": {period: job.backup.keep[period] for period in job.backup.periods},
+        **own,
+    }
