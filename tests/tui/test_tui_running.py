@@ -40,6 +40,7 @@ from wizard.rules import Role
 from wizard.secrets import Secret
 from wizard.tui import qr
 from wizard.tui.app import WizardApp
+from wizard.tui.desk import Desk
 from wizard.tui.screens import running
 from wizard.tui.screens.base import Move
 from wizard.tui.screens.dashboard import ENTRIES
@@ -242,10 +243,10 @@ def test_a_run_that_could_not_begin_is_repeated_and_never_a_destroy(session: Ses
     desk._start = note  # type: ignore[method-assign]
     assert start
     desk._start("deploy", Path("new.yaml"), "--json")
-    desk.repeat()
+    desk.repeat("deploy demo")
     assert started[-1][1] == Path("new.yaml")
     desk.destroy()
-    desk.repeat()
+    desk.repeat("deploy demo")
     assert started[-1][:2] == ("deploy", desk.folder().answers_file)
 
 
@@ -438,9 +439,47 @@ def test_what_is_not_possible_yet_is_there_and_says_so(
         for text in later:
             assert f"{text}  (not in this version)" in screen_text(app)
         menu = app.screen.query_one("#menu")
-        menu.highlighted = [key for key, _, _ in ENTRIES].index("backup")
+        menu.highlighted = [key for key, _, _ in ENTRIES].index("scale")
         await pilot.press("enter")
         await until(pilot, lambda: "This version cannot do that yet" in screen_text(app))
+
+    driven(wizard(session), drive)
+
+
+def test_restore_points_are_listed_made_and_put_back(
+    session: Session, deployed: DeploymentHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [
+        {"name": "daily-2026-11-20", "whole": True},
+        {"name": "daily-2026-11-21", "whole": False},
+        {"name": "daily-2026-11-22", "whole": True},
+    ]
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr("wizard.operations.status.status", lambda *_: STATUS)
+    monkeypatch.setattr("wizard.operations.run.points", lambda *_: known)
+    monkeypatch.setattr(Desk, "_start", lambda _desk, *words: started.append(words))
+
+    async def drive(pilot: Pilot[None], app: WizardApp) -> None:
+        async def open_points() -> None:
+            await go(pilot, app, "dashboard")
+            menu = app.screen.query_one("#menu")
+            menu.highlighted = [key for key, _, _ in ENTRIES].index("backup")
+            await pilot.press("enter")
+            await until(pilot, lambda: "Restore points of demo" in screen_text(app))
+
+        await open_points()
+        text = screen_text(app)
+        assert text.index("daily-2026-11-22") < text.index("daily-2026-11-20")
+        assert "daily-2026-11-21" not in text
+        await pilot.press("enter")
+        await until(pilot, lambda: started == [("backup", "demo", "--json")])
+        await open_points()
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "Type demo to go on" in screen_text(app))
+        await pilot.press(*"demo", "enter")
+        await until(pilot, lambda: len(started) == 2)
+        words = ("restore", "daily-2026-11-22", "--deployment", "demo", "--yes", "--json")
+        assert started[1] == words
 
     driven(wizard(session), drive)
 

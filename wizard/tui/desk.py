@@ -317,13 +317,35 @@ class Desk:
         """Start the engine for what was deployed last."""
         self._start("deploy", self.folder().answers_file, "--json", "--yes")
 
-    def repeat(self) -> None:
-        """Deploy once more as was begun here last, else with what was deployed last."""
+    def repeat(self, what: str) -> None:
+        """Do once more what a run did (`deploy demo`): as it was begun here last, if it was."""
+        verb = what.partition(" ")[0] or "deploy"
         # a run that could not even begin has not left its answers with the deployment
-        if self._words[:1] == ("deploy",) and self._started == self.deployment:
+        if self._words[:1] == (verb,) and self._started == self.deployment:
             self._start(*self._words)
+        elif verb == "destroy":
+            self.destroy()
+        elif verb == "backup":
+            self.back_up()
         else:
             self.deploy_again()
+
+    def back_up(self) -> None:
+        """Start making a restore point."""
+        self._start("backup", self.deployment, "--json")
+
+    def put_back(self, point: str) -> None:
+        """Start putting a restore point back in place of what runs."""
+        self._start("restore", point, "--deployment", self.deployment, "--yes", "--json")
+
+    def points(self) -> list[str]:
+        """Return the names of the whole restore points, newest first (slow). Raises
+        BuildUsbError."""
+        from wizard.operations.run import points
+
+        assert self.session is not None
+        known = points(self.session, self.folder())
+        return [str(point["name"]) for point in reversed(known) if point["whole"]]
 
     def destroy(self) -> None:
         """Start taking the deployment away."""

@@ -12,8 +12,8 @@ from textual.widgets import OptionList, Static
 
 from wizard.answers.support import NOT_YET
 from wizard.errors import BuildUsbError
-from wizard.tui.screens.base import Ask, Move, Tell, explained
-from wizard.tui.screens.running import RunningScreen
+from wizard.tui.screens.base import Ask, Move, Tell, TypeName, explained
+from wizard.tui.screens.running import Pick, RunningScreen
 from wizard.tui.widgets import Menu, Push, reveal
 
 EVERY = 30.0
@@ -28,6 +28,8 @@ ENTRIES = (
     ("destroy", "Destroy", ""),
 )
 """What can be done: id, words, and the section of the answers that it needs to work."""
+
+NEW_POINT = "new"
 
 
 class DashboardScreen(RunningScreen):
@@ -124,8 +126,39 @@ class DashboardScreen(RunningScreen):
             self._deploy_again()
         elif chosen == "change":
             self._change()
+        elif chosen == "backup":
+            self.say("Asking for the restore points ...")
+            self._list_points()
         elif chosen == "destroy":
             self.ask_destroy()
+
+    @work(thread=True, exit_on_error=False)
+    def _list_points(self) -> None:
+        try:
+            names = self.desk.points()
+        except BuildUsbError as error:
+            self.app.call_from_thread(self.app.push_screen, Tell(explained(error)))
+        else:
+            self.app.call_from_thread(self._offer_points, names)
+
+    @work
+    async def _offer_points(self, names: list[str]) -> None:
+        self.say("")
+        words = {NEW_POINT: "Make one now"} | {name: f"Put back {name}" for name in names}
+        chosen = await self.app.push_screen_wait(
+            Pick(f"Restore points of {self.desk.deployment}, newest first:", list(words), words)
+        )
+        if chosen == NEW_POINT:
+            self.start(self.desk.back_up)
+        elif chosen:
+            name = self.desk.deployment
+            text = (
+                f"This puts {chosen} in place of the database and files of {name}. What runs now "
+                f"is kept as a restore point first. The site is closed for some seconds.\n\n"
+                f"Type {name} to go on:"
+            )
+            if await self.app.push_screen_wait(TypeName(text, name, "Put back")) == "ok":
+                self.start(lambda: self.desk.put_back(chosen))
 
     def _deploy_again(self) -> None:
         text = (

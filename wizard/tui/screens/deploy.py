@@ -280,8 +280,8 @@ class DeployScreen(RunningScreen):
     @on(Push.Pressed, "#again")
     def _again(self) -> None:
         if self._unlocked():
-            gone = self.progress.what.startswith("destroy")
-            self.start(self.desk.destroy if gone else self.desk.repeat)
+            what = self.progress.what
+            self.start(lambda: self.desk.repeat(what))
 
     @on(Push.Pressed, "#destroy")
     def _destroy(self) -> None:

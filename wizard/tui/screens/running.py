@@ -77,15 +77,15 @@ class RunningScreen(StepScreen):
 
 
 class Pick(Dialog):
-    """One of several names."""
+    """One of several names; `words` say more than the names themselves."""
 
-    def __init__(self, text: str, names: list[str]) -> None:
+    def __init__(self, text: str, names: list[str], words: dict[str, str] | None = None) -> None:
         super().__init__(text, [("cancel", "Cancel")])
-        self._names = names
+        self._names, self._words = names, words or {}
 
     def middle(self) -> Iterator[Widget]:
         """Yield the names."""
-        yield Menu([(name, name) for name in self._names])
+        yield Menu([(name, self._words.get(name, name)) for name in self._names])
 
     def pressed(self, event: Push.Pressed) -> None:
         """Leave without a name."""
