@@ -18,6 +18,7 @@ or 13, as root or with sudo. What was made before and did not change is not made
   --write DEVICE   write the image to a USB stick, such as /dev/sdX, and read it back
 
 Environment: BUILD_USB_IMAGE_CACHE  where stages are kept (.image-cache; about 3 GB)
+             BUILD_USB_IMAGE_DIST   where the result goes (dist)
              SOURCE_DATE_EPOCH      the time in the image (default: of the commits)
 TEXT
 }
@@ -49,7 +50,7 @@ exec 3>&1 4>&2
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root" "$0" \
         "Debian's tree is made with its owners and devices" "run it as root, or install sudo"
-    exec sudo --preserve-env=BUILD_USB_IMAGE_CACHE,SOURCE_DATE_EPOCH "$0" "${arguments[@]}"
+    exec sudo --preserve-env=BUILD_USB_IMAGE_CACHE,BUILD_USB_IMAGE_DIST,SOURCE_DATE_EPOCH "$0" "${arguments[@]}"
 fi
 
 VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' wizard/__init__.py)
@@ -57,19 +58,20 @@ CACHE=${BUILD_USB_IMAGE_CACHE:-$PROJECT/.image-cache}
 suffix=
 [ "$FLAVOUR" = small ] || suffix=-$FLAVOUR
 name=build-usb-$VERSION-amd64$suffix
-iso=dist/$name.iso
-mkdir -p "$CACHE/times" dist
+DIST=${BUILD_USB_IMAGE_DIST:-dist}
+iso=$DIST/$name.iso
+mkdir -p "$CACHE/times" "$DIST"
 CACHE=$(cd "$CACHE" && pwd)
 exec 9> "$CACHE/lock"
 flock -n 9 || fail "another build is running" "$CACHE/lock" "it holds the lock" "wait for its end"
-log=$PROJECT/dist/$name.log
+log=$DIST/$name.log
 exec > "$log" 2>&1
 started=$SECONDS
 trap 'ended $?' EXIT
 
 ended() {
     [ "$1" = 0 ] && return
-    say "" "The build stopped; nothing in dist/ but the log was changed. The log's last lines:"
+    say "" "The build stopped; nothing in $DIST but the log was changed. The log's last lines:"
     tail -n 12 "$log" | sed 's/^/  | /' >&3
     say "Whole log: $log. Run the same command again: it goes on where it stopped."
 }
@@ -152,13 +154,13 @@ make_medium() {
     cp "$base/build-usb.iso" "$iso.partial"
     chmod 0644 "$iso.partial"
     mv "$iso.partial" "$iso"
-    sh image/manifest.sh "$base" > "dist/$name.packages"
-    (cd dist && sha256sum "$name.iso" "$name.packages" > SHA256SUMS.partial)
+    sh image/manifest.sh "$base" > "$DIST/$name.packages"
+    (cd "$DIST" && sha256sum "$name.iso" "$name.packages" > SHA256SUMS.partial)
     # other flavours of this version keep their lines
-    if [ -e dist/SHA256SUMS ]; then
-        grep -v "  $name\.\(iso\|packages\)$" dist/SHA256SUMS >> dist/SHA256SUMS.partial || true
+    if [ -e "$DIST/SHA256SUMS" ]; then
+        grep -v "  $name\.\(iso\|packages\)$" "$DIST/SHA256SUMS" >> "$DIST/SHA256SUMS.partial" || true
     fi
-    mv dist/SHA256SUMS.partial dist/SHA256SUMS
+    mv "$DIST/SHA256SUMS.partial" "$DIST/SHA256SUMS"
 }
 
 # commit_time PATH...: of the last commit that changed them
@@ -167,7 +169,7 @@ commit_time() {
 }
 
 PATH=$PATH:/usr/sbin:/sbin
-say "Build USB $VERSION, flavour $FLAVOUR; log: dist/$name.log"
+say "Build USB $VERSION, flavour $FLAVOUR; log: $log"
 host_tools
 [ -z "$fresh" ] || rm -rf "$CACHE"/builder-* "$CACHE"/base-*
 

@@ -33,6 +33,12 @@ python=/opt/build-usb/bin/python
 pip install $offline --find-links /mnt/built --no-compile --no-warn-script-location build-usb
 site=$(echo product/opt/build-usb/lib/python3*/site-packages)
 rm -rf "$site"/*/tests "$site"/*/test "$site"/greenlet/*.h product/opt/build-usb/include
+# descriptions of Amazon's 400 services: those that our code names, and what signing in needs
+for service in "$site"/botocore/data/*/; do
+    name=$(basename "$service")
+    case $name in sts | sso | sso-oidc | signin) continue ;; esac
+    grep -rqF --include='*.py' "\"$name\"" "$site/wizard" || rm -r "$service"
+done
 chroot "$root" /opt/build-usb/bin/python -I -m compileall -q -j 0 \
     --invalidation-mode unchecked-hash /opt/build-usb/lib
 chroot "$root" env -i HOME=/nonexistent PATH=/usr/bin:/bin /opt/build-usb/bin/build-usb --help \

@@ -12,6 +12,7 @@ import secrets
 import socket
 import subprocess
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,7 +25,14 @@ from wizard.providers.base import MachineSpec, Resource, ResourceKind
 from wizard.rules import ANYONE, Role, Rule, Source, from_networks, from_role
 from wizard.secrets import Secret
 
-METADATA = "169.254.169.254"
+_LISTEN = ("127.0.0.1", 1693)
+_REDIRECT = f"""table ip metadata {{
+  chain output {{
+    type nat hook output priority -100;
+    ip daddr 169.254.169.254 tcp dport 80 redirect to :{_LISTEN[1]}
+  }}
+}}
+"""
 _ADDRESS = re.compile(rb">(\d+\.\d+\.\d+\.\d+)<")
 
 
@@ -78,7 +86,17 @@ class RentedAws(AwsEmulator):
         ):
             self._addresses[str(own).encode()] = real.encode()
         role = f"build-usb.demo.{instance.ec2_backend.region_name}"
-        self.metadata.append(Metadata(self.laboratory.leader(machine.id), role))
+        self.metadata.append(Metadata(self._leader(machine.id), role))
+
+    def _leader(self, machine: str) -> int:
+        """Return the process id of a machine's systemd, once there is one."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                return int(self.laboratory.leader(machine))
+            except (OSError, IndexError):
+                assert time.monotonic() < end, f"{machine} does not boot"
+                time.sleep(0.05)
 
     def end_instance(self, instance: Any) -> None:
         machine = self.machines[instance.id]
@@ -125,12 +143,13 @@ class Metadata:
         self.keys = 0
         self.tokens: set[str] = set()
         network = f"/proc/{leader}/ns/net"
-        command = ["ip", "address", "add", f"{METADATA}/32", "dev", "lo"]
-        subprocess.run(["nsenter", f"--net={network}", *command], check=True)
+        # the address alone: port 80 of the machine itself is the webserver's
+        command = ["nsenter", f"--net={network}", "nft", "-f", "-"]
+        subprocess.run(command, check=True, text=True, input=_REDIRECT)
         descriptor = os.open(network, os.O_RDONLY)
         try:
             inside = OtherNetwork(descriptor)
-            listener = inside.run(lambda: socket.create_server((METADATA, 80), backlog=16))
+            listener = inside.run(lambda: socket.create_server(_LISTEN, backlog=16))
         finally:
             os.close(descriptor)
         self._server = _Server(listener, self)
@@ -174,7 +193,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, listener: socket.socket, metadata: Metadata) -> None:
-        super().__init__((METADATA, 80), _Handler, bind_and_activate=False)
+        super().__init__(_LISTEN, _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.metadata = metadata

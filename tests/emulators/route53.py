@@ -104,6 +104,7 @@ class Route53Emulator:
         self._changes: dict[str, Change] = {}
         self._served: dict[str, list[Any]] = {}
         self._times: list[float] = []
+        self._timers: list[threading.Timer] = []
         if self.listener is None:
             self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         host, port = self.listener.getsockname()[:2]
@@ -117,6 +118,8 @@ class Route53Emulator:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        for timer in self._timers:
+            timer.cancel()
         self._server.shutdown()
         self._server.server_close()
         assert self.listener is not None
@@ -273,6 +276,11 @@ class Route53Emulator:
             self.accepted += 1
             id = f"C{secrets.token_hex(8).upper()}"
             self._changes[id] = Change(time.monotonic() + self.delay, zone, list(content))
+            # it is served then, whether or not anyone asks how the change is
+            timer = threading.Timer(self.delay + 0.01, self._settle)
+            timer.daemon = True
+            timer.start()
+            self._timers.append(timer)
             if self.feed is not None:
                 # in sync by itself, whether anyone asks for the change or not
                 timer = threading.Timer(self.delay + 0.01, self._settle_alone)
@@ -294,18 +302,16 @@ class Route53Emulator:
             self._settle()
 
     def _settle(self) -> None:
-        for change in sorted(self._changes.values(), key=lambda change: change.due):
-            if change.due <= time.monotonic() and not change.served:
-                self._served[change.zone], change.served = change.content, True
-                if self.feed is not None:
-                    self.feed(
-                        [
-                            (one.name.rstrip("."), int(one.ttl), value)
-                            for one in change.content
-                            for value in one.records
-                            if one.type == "A"
-                        ]
-                    )
+        with self._lock:
+            for change in sorted(self._changes.values(), key=lambda change: change.due):
+                if change.due <= time.monotonic() and not change.served:
+                    self._served[change.zone], change.served = change.content, True
+                    self._publish(change.content)
+
+    def _publish(self, content: list[Any]) -> None:
+        if self.feed is not None:
+            plain = [one for one in content if one.type == "A"]
+            self.feed([(s.name.rstrip("."), int(s.ttl), v) for s in plain for v in s.records])
 
 
 class _Quiet(WSGIRequestHandler):

@@ -143,7 +143,9 @@ def test_in_a_real_terminal_killed_on_the_way_and_resized(
         terminal.press("F2")
         terminal.wait_at("[ Not yet ]")
         terminal.press("Right", "Enter")
-        terminal.wait("web1", DEPLOYED)
+        # the plan behind the question names the machines too
+        shown = terminal.wait("deploy demo: running", DEPLOYED)
+        assert "web1" in shown
         terminal.kill()
     finally:
         terminal.close()

@@ -187,9 +187,8 @@ class Networks:
     def _delete_gateway(self, gateway: str, vpc: str) -> None:
         doing = f"delete the internet gateway {gateway}"
         if vpc:
-            codes = ("Gateway.NotAttached",)
-            self._gone("ec2.detach_internet_gateway", doing, codes, InternetGatewayId=gateway,
-                       VpcId=vpc)  # fmt: skip
+            what = {"InternetGatewayId": gateway, "VpcId": vpc}
+            self._gone("ec2.detach_internet_gateway", doing, ("Gateway.NotAttached",), **what)
         self._gone("ec2.delete_internet_gateway", doing, InternetGatewayId=gateway)
 
     # -- security groups ---------------------------------------------------------------------------
