@@ -14,6 +14,9 @@ APT_REHEARSAL := mmdebstrap systemd-container slirp4netns nftables iproute2 open
 # a reader of QR codes
 APT_TEST := knot knot-dnsutils openssh-server wrk shellcheck tmux zbar-tools \
   qemu-system-x86 busybox-static kmod cpio cryptsetup-bin fdisk dosfstools e2fsprogs xkb-data
+# what tests of the bootable image look into it, start it, and make disks with
+APT_IMAGE := qemu-system-x86 ovmf xorriso mtools squashfs-tools sbsigntool openssl zstd cpio kmod \
+  lvm2 ntfs-3g dosfstools e2fsprogs fdisk
 
 export BUILD_USB_HOME := $(REHEARSAL)/home
 # Debian's root file system for machines is built once (about 2 minutes) and shared by all labs
@@ -27,6 +30,7 @@ help:
 	@echo 'make demo-stop   take it away again'
 	@echo 'make demo-clean  take away what demos keep for the next time, too'
 	@echo 'make test        lint, types, import contracts, every test'
+	@echo 'make test-image  the tests of the bootable image alone, the long ones too (an hour)'
 	@echo 'make check       the part of it that takes seconds and needs no root'
 	@echo 'make bench       measure a deployment stage by stage, and the wizard'
 
@@ -44,13 +48,15 @@ define install_apt
 	fi
 endef
 
-.PHONY: apt-python apt-rehearsal apt-test
+.PHONY: apt-python apt-rehearsal apt-test apt-image
 apt-python:
 	$(call install_apt,python3-venv)
 apt-rehearsal:
 	$(call install_apt,$(APT_REHEARSAL))
 apt-test:
 	$(call install_apt,$(APT_TEST))
+apt-image:
+	$(call install_apt,$(APT_IMAGE))
 
 $(VENV)/installed: requirements.txt pyproject.toml | apt-python
 	@echo "Installing from PyPI into $(VENV): what requirements.txt locks"
@@ -80,7 +86,7 @@ demo-clean: $(VENV)/installed
 	@if [ -d $(BUILD_USB_HOME)/deployments/demo ]; then $(MAKE) --no-print-directory demo-stop; fi
 	@$(SUDO) rm -rf $(REHEARSAL)
 
-.PHONY: lint types contracts unit test check bench lock format
+.PHONY: lint types contracts unit test test-image check bench lock format
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -96,8 +102,11 @@ unit: $(VENV)/installed-dev
 
 check: lint types contracts unit
 
-test: apt-rehearsal apt-test lint types contracts
-	env -u BUILD_USB_HOME $(VENV)/bin/pytest
+test: apt-rehearsal apt-test apt-image lint types contracts
+	env -u BUILD_USB_HOME $(VENV)/bin/pytest -m 'not image_long'
+
+test-image: apt-image $(VENV)/installed-dev
+	$(VENV)/bin/pytest -s tests/image
 
 bench: apt-rehearsal apt-test $(VENV)/installed-dev
 	env -u BUILD_USB_HOME $(VENV)/bin/python -m tests.bench

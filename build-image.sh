@@ -110,13 +110,14 @@ make_builder() {
     local partial=$BUILDER.partial
     rm -rf "$partial"
     mkdir "$partial"
-    # its own mounts and processes, a plain name for apt
+    # its own mounts and processes, a plain name for apt; none of our descriptors: its scripts
+    # cannot name those above 9
     # shellcheck disable=SC2016
     unshare --mount --pid --mount-proc --fork --kill-child \
         sh -c 'mount --bind -- "$0" /mnt && exec "$@"' "$partial" \
         mmdebstrap --mode=root --variant=apt --format=directory \
         --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
-        --include="$BUILDER_PACKAGES" trixie /mnt "${sources[@]}"
+        --include="$BUILDER_PACKAGES" trixie /mnt "${sources[@]}" 3>&- 4>&- 9>&-
     mv "$partial" "$BUILDER"
 }
 

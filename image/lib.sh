@@ -39,5 +39,5 @@ in_builder() {
     ' builder "$BUILDER" "$folder" "$PROJECT" \
         env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TZ=UTC \
         DEBIAN_FRONTEND=noninteractive SOURCE_DATE_EPOCH="$EPOCH" FLAVOUR="$FLAVOUR" VERSION="$VERSION" \
-        "$@" </dev/null
+        "$@" </dev/null 3>&- 4>&- 9>&-
 }

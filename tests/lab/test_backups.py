@@ -157,7 +157,7 @@ def test_nothing_of_the_site_can_be_read_in_the_bucket(site: Rehearsal, tmp_path
     context = session.make_context(opened, deployment, session.read_answers(deployment))
     context.connect(lambda *_: None)
     assert context.backups is not None
-    words = [b"This was there.", b"wp_", b"CREATE TABLE"]
+    words = [b"This was there.", b"CREATE TABLE", b"wp-content"]
     words += [secret.reveal().encode() for secret in site.secrets().values()]
     for key in context.backups.keys(""):
         stored = context.backups.get(key)

@@ -20,6 +20,7 @@ from tests.tui.driving import MODERN, at, example, fill, screen_text, step, unti
 from wizard.engine import state as states
 from wizard.home.home import Home
 from wizard.tui.app import WizardApp
+from wizard.tui.runs import holder
 
 pytestmark = pytest.mark.lab
 
@@ -37,6 +38,10 @@ def rehearsal(tmp_path: Path, base_tree: Path) -> Iterator[Rehearsal]:
     before = leftovers.present(str(made.home))
     yield made
     if (made.home / "deployments" / "demo" / "answers.yaml").exists():
+        # a run that was left alone may still be under way
+        ends = time.monotonic() + DEPLOYED
+        while holder(made.home / "deployments" / "demo") and time.monotonic() < ends:
+            time.sleep(0.2)
         made.run("destroy", "--yes")
     assert leftovers.new_since(before, str(made.home)) == {}
 

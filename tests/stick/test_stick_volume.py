@@ -107,4 +107,4 @@ def test_the_helper(tmp_path: Path) -> None:
     """As the wizard calls it: JSON both ways, at its full cost, and killed while it works."""
     path = stick(tmp_path / "stick.img")
     with Guest(tmp_path / "vm", [path], "helper") as machine:
-        machine.end(900)
+        machine.end(1500)

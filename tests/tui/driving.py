@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from textual import events
@@ -17,6 +18,7 @@ from wizard.operations.session import Session
 from wizard.paths import config_templates
 from wizard.tui import fields
 from wizard.tui.app import WizardApp
+from wizard.tui.draft import Draft
 from wizard.tui.screens.base import Dialog, StepScreen
 from wizard.tui.screens.checked import CheckedScreen
 from wizard.tui.screens.form import FormScreen, Row
@@ -28,6 +30,8 @@ MODERN = {"TERM": "xterm-256color"}
 CONSOLE = {"TERM": "linux"}
 DEADLINE = 10.0
 
+Drive = Callable[[Pilot[None], WizardApp], Awaitable[None]]
+
 
 def wizard(session: Session, look: dict[str, str] = MODERN) -> WizardApp:
     """Return the application with an open home."""
@@ -35,6 +39,24 @@ def wizard(session: Session, look: dict[str, str] = MODERN) -> WizardApp:
     app.desk.home = session.home
     app.desk.session = session
     return app
+
+
+def driven(app: WizardApp, drive: Drive, size: tuple[int, int] = (80, 24)) -> None:
+    """Run the application and drive it."""
+
+    async def run() -> None:
+        async with app.run_test(size=size) as pilot:
+            await at(pilot, "welcome")
+            await drive(pilot, app)
+
+    asyncio.run(run())
+
+
+def rehearsal_draft() -> Draft:
+    """Return the answers of the rehearsal, as a draft."""
+    answers = example("rehearsal").model_dump(mode="json", exclude_defaults=True)
+    answers.pop("version", None)
+    return Draft({"mode": "development", **answers})
 
 
 async def until(pilot: Pilot[None], true: Callable[[], bool]) -> None:

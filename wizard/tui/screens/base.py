@@ -180,11 +180,15 @@ class Dialog(ModalScreen[str]):
         self._buttons = buttons
         self._finished = False
 
-    def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
-        """Take the terminal's cursor along once what has the focus has its place."""
-        self.call_after_refresh(self._take_cursor)
+    def on_mount(self) -> None:
+        """Take the terminal's cursor along when what has the focus gets its place."""
+        self.screen_layout_refresh_signal.subscribe(self, self._take_cursor)
 
-    def _take_cursor(self) -> None:
+    def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
+        """Take the terminal's cursor along when another widget gets the focus."""
+        self.call_after_refresh(self._take_cursor, self)
+
+    def _take_cursor(self, _screen: Screen[Any]) -> None:
         place_cursor(self)
         if self.focused is not None:
             self.focused.refresh()  # the cursor is only moved by drawing
