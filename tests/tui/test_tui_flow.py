@@ -141,7 +141,7 @@ def test_what_this_version_cannot_do_is_marked_with_the_reason() -> None:
     assert marked["local"] == ""
     assert "local" in marked["hetzner"]
     assert fields.not_yet("gateway.enabled", True)
-    assert fields.not_yet("backups.periods", ["daily"])
+    assert not fields.not_yet("backups.periods", ["daily"])
     assert not fields.not_yet("backups.periods", None)
     assert not fields.not_yet("scaling.minimum", 2)
 

@@ -242,8 +242,11 @@ def test_the_reference_in_docs_is_the_models() -> None:
         ("mode: development", "tls: {authority: zerossl}", "tls.authority: asked for 'zerossl'"),
         ("mode: development", "ssh: {build_machine: 192.0.2.1}", "ssh.build_machine: asked for"),
         ("mode: development", "object_storage: {region: x}", "object_storage.region: asked for"),
-        ("mode: development", "backups: {periods: [daily]}", "backups.periods: asked for a list"),
-        ("mode: development", "backups: {keep: {daily: 1}}", "backups.keep.daily: asked for 1"),
+        (
+            "mode: development",
+            "backups: {periods: [daily], second_storage: {provider: aws, region: r}}",
+            "backups.second_storage: asked for settings",
+        ),
         ("mode: development", "assets: {to_object_storage: true}", "works in this version: leave"),
         ("mode: development", "notifications: {level: info}", "notifications.level: asked for"),
         ("mode: development", "gateway: {paths: [/a]}", "gateway.paths: asked for a list"),
