@@ -1,0 +1,265 @@
+"""The command line: `build-usb`. Standard output is data, standard error is for people.
+
+Everything but argparse is imported by the command that needs it, so that `--help` is immediate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wizard import __version__
+from wizard.cli import answers, backups, deployments, homes
+from wizard.cli.common import say
+from wizard.errors import BuildUsbError, ExitCode, UsageError
+
+DESCRIPTION = """\
+Deploys websites to cloud machines from one answers file, and takes them away again.
+Without a command the wizard opens: it asks, shows the plan, and deploys.
+
+Answers hold every decision and no secret. Keys, state, logs and encrypted secrets live in one
+folder, the build home; nothing else on this computer is read or changed.
+"""
+EPILOG = """\
+a first look, with nothing rented and nothing to pay:
+  build-usb deploy config-templates/answers/rehearsal.yaml
+  build-usb status
+  build-usb ssh web1
+  build-usb destroy
+
+The passphrase of the build home is asked for, or read from --passphrase-file or the environment
+variable BUILD_USB_PASSPHRASE. Exit codes are listed in docs/exit-codes.md.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors meant for people end here."""
+    arguments = _parser().parse_args(argv)
+    # `--home` may stand before the command and after it
+    arguments.home = getattr(arguments, "home", None) or arguments.home_first
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except BuildUsbError as error:
+        say(f"build-usb: {error}")
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        say("\nbuild-usb: stopped; running the same command again continues")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of our output went away (`| head`); python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.FAILURE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--home",
+        metavar="DIR",
+        help="the build home (default: $BUILD_USB_HOME, else ~/.local/share/build-usb)",
+    )
+    common.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        type=Path,
+        help="read the build home's passphrase from FILE (mode 0600)",
+    )
+    parser = argparse.ArgumentParser(
+        prog="build-usb",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"build-usb {__version__}")
+    parser.add_argument("--home", dest="home_first", metavar="DIR", help="the build home")
+    parser.add_argument(
+        "--plain", action="store_true", help="without a command: the wizard as line prompts"
+    )
+    parser.set_defaults(command=_wizard)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = ""
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}. {more}",
+            parents=[common],
+        )
+        added.set_defaults(command=run)
+        return added
+
+    def takes_answers(added: argparse.ArgumentParser) -> None:
+        added.add_argument("answers", metavar="ANSWERS", type=Path, help="an answers file (YAML)")
+
+    def takes_name(added: argparse.ArgumentParser) -> None:
+        added.add_argument(
+            "name", metavar="NAME", nargs="?", help="the deployment (default: the only one)"
+        )
+
+    def as_json(added: argparse.ArgumentParser, what: str) -> None:
+        added.add_argument("--json", action="store_true", help=f"print {what} as JSON")
+
+    takes_answers(
+        add(
+            "validate",
+            answers.validate,
+            "check an answers file",
+            "Shows every error at once, with file, line, what was found and what is allowed; "
+            "then every setting that this version cannot carry out yet.",
+        )
+    )
+    check = add(
+        "check",
+        answers.check,
+        "ask the clouds whether the answers can be carried out",
+        "Whose account it is, which rights the tokens lack, whether the zone is there and the "
+        "world is told to ask for it there. Changes nothing; ends with exit code "
+        f"{ExitCode.PROVIDER:d} when a deployment would fail.",
+    )
+    takes_answers(check)
+    as_json(check, "what was found")
+    plan = add(
+        "plan",
+        answers.plan,
+        "show what a deployment would make, and its price",
+        "Machines, bucket, firewall rules, DNS records and the price per month; for a "
+        "deployment that exists, what would change too. "
+        "Asks nobody, creates nothing.",
+    )
+    takes_answers(plan)
+    as_json(plan, "the plan")
+    deploy = add(
+        "deploy",
+        deployments.deploy,
+        "make the answers true",
+        "Shows the plan, then makes it. Can be interrupted at any moment and run again: it "
+        "continues, and changes nothing that is already as it should be.",
+    )
+    takes_answers(deploy)
+    as_json(deploy, "one event a line")
+    deploy.add_argument("--yes", action="store_true", help="do not ask before renting machines")
+    status = add(
+        "status",
+        deployments.status,
+        "ask machines, DNS and the site how they are",
+        f"Ends with exit code {ExitCode.UNHEALTHY:d} when something is wrong.",
+    )
+    takes_name(status)
+    as_json(status, "the status")
+    ssh = add(
+        "ssh",
+        deployments.ssh,
+        "open a shell on a machine, or run a command there",
+        "Uses the deployment's own key and known hosts, never yours.",
+    )
+    ssh.add_argument("machine", metavar="MACHINE", help="for example web1")
+    ssh.add_argument("words", metavar="WORD", nargs=argparse.REMAINDER, help="a command to run")
+    ssh.add_argument("--deployment", metavar="NAME", help="default: the only one")
+    destroy = add(
+        "destroy",
+        deployments.destroy,
+        "take a deployment away, all of it",
+        "Deletes DNS records, bucket, machines, firewall and network, proves that nothing is "
+        "left, then forgets the deployment. Asks for its name to be typed.",
+    )
+    takes_name(destroy)
+    as_json(destroy, "one event a line")
+    destroy.add_argument("--yes", action="store_true", help="do not ask for the name")
+    destroy.add_argument(
+        "--with-backups", action="store_true", help="delete the temporal backups as well"
+    )
+    destroy.add_argument(
+        "--without-last-backup",
+        action="store_true",
+        help="development mode: make no restore point first (when a machine is broken)",
+    )
+    backup = add(
+        "backup", backups.backup, "make a restore point now", "Database and files, encrypted."
+    )
+    takes_name(backup)
+    as_json(backup, "one event a line")
+    points = add("points", backups.points, "list the restore points")
+    takes_name(points)
+    as_json(points, "the restore points")
+    restore = add(
+        "restore",
+        backups.restore,
+        "put a restore point back in place of what runs",
+        "Makes a restore point of what runs first, so that this can be undone.",
+    )
+    restore.add_argument("point", metavar="POINT", help="its name; see build-usb points")
+    restore.add_argument("--deployment", metavar="NAME", help="default: the only one")
+    restore.add_argument("--yes", action="store_true", help="do not ask")
+    as_json(restore, "one event a line")
+    adopt = add(
+        "adopt",
+        deployments.adopt,
+        "take over a deployment whose build machine is lost",
+        "Finds its encrypted state in its bucket. ANSWERS say where to look; the passphrase is "
+        "that of the lost build home.",
+    )
+    takes_answers(adopt)
+    for name, run, text, more in (
+        (
+            "export",
+            homes.export,
+            "keep an encrypted copy of the build home elsewhere",
+            "In a folder, such as one on another stick, or in a bucket. The passphrase opens it.",
+        ),
+        (
+            "import",
+            homes.import_,
+            "make a build home of such a copy",
+            "Takes the newest backup of a folder or bucket. The home must be new or empty.",
+        ),
+    ):
+        kept = add(name, run, text, more)
+        kept.add_argument("place", metavar="PLACE", help="a folder, or a bucket with --storage")
+        kept.add_argument(
+            "--storage",
+            metavar="ANSWERS",
+            type=Path,
+            help="PLACE is a bucket in the object storage of these answers",
+        )
+    add("clone", homes.clone, "copy this stick to a second one", "Asks which, and for its model.")
+    secret = add(
+        "secret",
+        homes.secret,
+        "show a secret, such as admin_password; keep a token in the build home",
+        "`secret` lists the names of all, `secret NAME` shows one. `secret set NAME` asks for a "
+        "value, or reads it from standard input, and keeps it encrypted in the build home: "
+        "answers name it as {home: NAME}, in any deployment. `secret remove NAME` forgets it.",
+    )
+    secret.add_argument("words", metavar="[set|remove] NAME", nargs="*")
+    secret.add_argument("--deployment", metavar="NAME", help="default: the only one")
+    add("schema", answers.schema, "print the JSON Schema of answers files")
+    return parser
+
+
+def _wizard(arguments: argparse.Namespace) -> int:
+    """Without a command: ask, show the plan, deploy."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "the wizard needs a terminal",
+            cure="name a command (build-usb --help), such as: build-usb deploy ANSWERS",
+        )
+    from wizard.home.home import Home
+
+    home = Home.locate(arguments.home)
+    if arguments.plain:
+        from wizard.tui.plain import Prompts
+
+        Prompts(home, print).run()
+    else:
+        gc.disable()  # nothing of what starts the wizard is garbage; the wizard enables it again
+        from wizard.tui import app
+
+        app.run(home)
+    return ExitCode.OK
