@@ -14,6 +14,7 @@ from textual.widgets import Input
 
 from wizard.answers import loader
 from wizard.answers.model import Answers
+from wizard.events import Event, EventKind
 from wizard.operations.session import Session
 from wizard.paths import config_templates
 from wizard.tui import fields
@@ -206,3 +207,24 @@ def screen_text(app: WizardApp) -> str:
 def saved(path: Path) -> str:
     """Return an answers file as it is written, comments of hand-written ones left out."""
     return loader.dumps(loader.load(path))
+
+
+def ran(session: Session, *found: Event) -> None:
+    """Make a deployment whose run said this."""
+    deployment = session.home.deployment("demo")
+    deployment.create()
+    loader.save(example("rehearsal"), deployment.answers_file)
+    deployment.events_file.write_text("".join(event.to_json() + "\n" for event in found))
+
+
+STEPS = [
+    {"id": "network", "title": "private network", "machine": "", "expected": 1, "needs": []},
+    {
+        "id": "create",
+        "title": "create web1",
+        "machine": "web1",
+        "expected": 9,
+        "needs": ["network"],
+    },
+]
+STARTED = Event(EventKind.RUN_STARTED, "deploy demo", data={"steps": STEPS})

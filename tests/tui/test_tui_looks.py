@@ -10,10 +10,11 @@ from textual.widgets import Static
 
 from tests.tui.driving import (
     CONSOLE,
+    STARTED,
     at,
     driven,
-    example,
     focus,
+    ran,
     rehearsal_draft,
     screen_text,
     step,
@@ -21,33 +22,11 @@ from tests.tui.driving import (
     until,
     wizard,
 )
-from wizard.answers import loader
-from wizard.events import Event, EventKind
 from wizard.operations.session import Session
 from wizard.tui import flow
 from wizard.tui.app import WizardApp
 from wizard.tui.looks import is_console
 from wizard.tui.screens.base import Move
-
-
-def events(session: Session, *found: Event) -> None:
-    deployment = session.home.deployment("demo")
-    deployment.create()
-    loader.save(example("rehearsal"), deployment.answers_file)
-    deployment.events_file.write_text("".join(event.to_json() + "\n" for event in found))
-
-
-STEPS = [
-    {"id": "network", "title": "private network", "machine": "", "expected": 1, "needs": []},
-    {
-        "id": "create",
-        "title": "create web1",
-        "machine": "web1",
-        "expected": 9,
-        "needs": ["network"],
-    },
-]
-STARTED = Event(EventKind.RUN_STARTED, "deploy demo", data={"steps": STEPS})
 
 
 async def every_screen(pilot: Pilot[None], app: WizardApp, look: Callable[[], None]) -> None:
@@ -125,7 +104,7 @@ def test_the_console_look_uses_the_eight_dark_colours_only(session: Session) -> 
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 12), (132, 50)])
 def test_every_size_shows_every_screen(size: tuple[int, int], session: Session) -> None:
-    events(session, STARTED)
+    ran(session, STARTED)
 
     async def drive(pilot: Pilot[None], app: WizardApp) -> None:
         def look() -> None:

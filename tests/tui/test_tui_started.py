@@ -6,9 +6,10 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.tui.driving import (
+    STARTED,
     at,
     driven,
-    example,
+    ran,
     rehearsal_draft,
     screen_text,
     step,
@@ -16,7 +17,6 @@ from tests.tui.driving import (
     until,
     wizard,
 )
-from wizard.answers import loader
 from wizard.events import Event, EventKind
 from wizard.operations.session import Session
 from wizard.tui.app import WizardApp
@@ -32,28 +32,8 @@ async def review(pilot: Pilot[None], app: WizardApp) -> None:
     await until(pilot, lambda: not app.screen.query_one("#next").disabled)
 
 
-def events(session: Session, *found: Event) -> None:
-    deployment = session.home.deployment("demo")
-    deployment.create()
-    loader.save(example("rehearsal"), deployment.answers_file)
-    deployment.events_file.write_text("".join(event.to_json() + "\n" for event in found))
-
-
-STEPS = [
-    {"id": "network", "title": "private network", "machine": "", "expected": 1, "needs": []},
-    {
-        "id": "create",
-        "title": "create web1",
-        "machine": "web1",
-        "expected": 9,
-        "needs": ["network"],
-    },
-]
-STARTED = Event(EventKind.RUN_STARTED, "deploy demo", data={"steps": STEPS})
-
-
 def test_a_failed_run_says_why_and_what_can_be_done(session: Session) -> None:
-    events(
+    ran(
         session,
         STARTED,
         Event(EventKind.STEP_DONE, "10.0.0.0/24", step="network", seconds=1),
@@ -76,7 +56,7 @@ def test_a_failed_run_says_why_and_what_can_be_done(session: Session) -> None:
 
 
 def test_a_run_that_vanished_is_not_called_running(session: Session) -> None:
-    events(session, STARTED)
+    ran(session, STARTED)
 
     async def drive(pilot: Pilot[None], app: WizardApp) -> None:
         app.desk.deployment = "demo"
@@ -108,7 +88,7 @@ def test_a_deployment_that_cannot_begin_says_why(
 
 
 def test_destroying_wants_the_name(session: Session) -> None:
-    events(session, STARTED)
+    ran(session, STARTED)
 
     async def drive(pilot: Pilot[None], app: WizardApp) -> None:
         await pilot.press("enter")

@@ -24,7 +24,8 @@ DUMP = "database.sql"
 _ENDING = b"-- Dump completed"
 _POINT = re.compile(rf"(?:{'|'.join(PERIODS)})-[0-9]{{4}}(?:-[0-9]{{2}}){{1,2}}(?:T[0-9]{{4,6}})?")
 _LONGEST = 6 * 3600.0  # seconds that one program may take
-_WAIT_FOR_LOCK = "30m"
+# the other machine's lock; if that was killed restic takes its lock for dead after 30 minutes
+_WAIT_FOR_LOCK = "35m"
 # a part this much smaller than the one before it is more likely a mistake than a clean-up
 _SUSPICIOUS = 0.5
 _COMPARED = 5
@@ -112,8 +113,18 @@ def make(backup: Backup, point: str) -> dict[str, Any]:
         _check_dump(backup, str(made["snapshot_id"]))
     kept = dict(backup.keep).get(period)
     if kept and not doubt:
-        _restic(backup, "forget", "--tag", f"part:{backup.part},period:{period}",
-                "--group-by", "", "--keep-last", str(kept))  # fmt: skip
+        # a run that was killed leaves a lock; only locks of the dead are taken away
+        _restic(backup, "unlock")
+        _restic(
+            backup,
+            "forget",
+            "--tag",
+            f"part:{backup.part},period:{period}",
+            "--group-by",
+            "",
+            "--keep-last",
+            str(kept),
+        )
     if period in ("weekly", "monthly") and backup.part == DATABASE:
         _restic(backup, "prune", "--max-unused", "10%")
         _restic(backup, "check", "--read-data-subset", "10%")

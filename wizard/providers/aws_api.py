@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import (
@@ -24,7 +25,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from wizard.errors import ProviderError, TransientError
-from wizard.providers import aws_session
+from wizard.providers import aws_session, waiting
 from wizard.secrets import Secret
 
 HOME = "us-east-1"
@@ -278,24 +279,7 @@ def is_forbidden(error: ProviderError) -> bool:
     return error.code in _FORBIDDEN
 
 
-def wait_until(
-    done: Callable[[], bool],
-    what: str,
-    deadline: float,
-    pause: Callable[[float], None],
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Ask `done` until it says so, with growing pauses of up to 5 s; TransientError after
-    `deadline` seconds."""
-    end, wait = clock() + deadline, 0.5
-    while not done():
-        if clock() >= end:
-            raise TransientError(
-                f"{what} takes longer than {deadline:.0f} s",
-                cure="run again later; see health.aws.amazon.com if it stays so",
-            )
-        pause(wait)
-        wait = min(wait * 1.5, 5.0)
+wait_until = partial(waiting.wait_until, see="health.aws.amazon.com")
 
 
 def _clock_off(metadata: dict[str, Any]) -> int:

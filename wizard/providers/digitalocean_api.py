@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,6 +17,7 @@ import requests
 from digitalocean.baseapi import BaseAPI
 
 from wizard.errors import ProviderError, TransientError
+from wizard.providers import waiting
 from wizard.secrets import Secret
 
 URL = "https://api.digitalocean.com/v2/"
@@ -213,24 +214,7 @@ def is_missing(error: ProviderError) -> bool:
     return status_of(error) == requests.codes.not_found
 
 
-def wait_until(
-    done: Callable[[], bool],
-    what: str,
-    deadline: float,
-    pause: Callable[[float], None],
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Ask `done` until it says so, with growing pauses of up to 5 s; TransientError after
-    `deadline` seconds."""
-    end, wait = clock() + deadline, 0.5
-    while not done():
-        if clock() >= end:
-            raise TransientError(
-                f"{what} takes longer than {deadline:.0f} s",
-                cure="run again later; see status.digitalocean.com if it stays so",
-            )
-        pause(wait)
-        wait = min(wait * 1.5, 5.0)
+wait_until = partial(waiting.wait_until, see="status.digitalocean.com")
 
 
 def _following(answer: dict[str, Any]) -> str:
