@@ -93,7 +93,7 @@ def test_restoring_can_be_killed_and_run_again(site: Rehearsal) -> None:
     then = tables(site), files(site)
     point = back_up(site)
     site.on("web1", f"rm {UPLOADS}/film.bin")
-    for seconds in (2.0, 5.0, 7.0, 9.0):
+    for seconds in (3.0, 7.0):
         running = subprocess.Popen(
             site.argv("restore", "--yes", point), env=site.environment, start_new_session=True
         )
@@ -106,10 +106,10 @@ def test_restoring_can_be_killed_and_run_again(site: Rehearsal) -> None:
 
 def test_backups_killed_midway_block_nothing_and_are_no_success(site: Rehearsal) -> None:
     before = len([p for p in points(site) if p["whole"]])
-    for tenths in (2, 5, 9, 14):
+    for tenths in (2, 5, 9):
         site.on(
             "db1",
-            f"timeout --signal=KILL 0.{tenths % 10}{tenths} {AGENT_PATH} backup daily; "
+            f"timeout --signal=KILL 0.{tenths} {AGENT_PATH} backup daily; "
             "pkill -KILL restic; pkill -KILL mariadb-dump; true",
         )
     assert len([p for p in points(site) if p["whole"]]) == before
