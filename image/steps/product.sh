@@ -63,7 +63,6 @@ for unit in "$wanted"/*.service; do
         ln -s "../${unit##*/}" "$wanted/$target.wants/${unit##*/}"
     done
 done
-ln -s /usr/lib/systemd/system/espeakup.service "$wanted/multi-user.target.wants/"
 printf 'ID=build-usb\nVERSION=%s\nEPOCH=%s\n' "$VERSION" "$SOURCE_DATE_EPOCH" \
     > product/usr/lib/build-usb/release
 env -u SOURCE_DATE_EPOCH mksquashfs product product.squashfs -noappend -no-progress -quiet -comp zstd \

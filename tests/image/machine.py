@@ -1,0 +1,248 @@
+"""A virtual computer that a stick is put into: QEMU, without KVM, so that it is the same anywhere.
+
+Serial line 0 is the image's. With `shell`, a root shell waits on serial line 1: it is made of
+systemd credentials that the computer's firmware tables hold, so that nothing of the image knows
+of it, and no boot parameter changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import itertools
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.image.monitor import Monitor
+from tests.image.serial_line import Line
+
+START = 1500.0
+"""Seconds that a start may take; about 240 on two quiet cores, several times that on busy ones."""
+_OVMF = Path("/usr/share/OVMF")
+_SHELL = """[Unit]
+DefaultDependencies=no
+After=build-usb-boot.service
+[Service]
+TTYPath=/dev/ttyS1
+StandardInput=tty-force
+StandardOutput=tty
+StandardError=tty
+Environment=TERM=dumb SYSTEMD_PAGER= SYSTEMD_COLORS=0
+ExecStart=/bin/sh -c 'stty -echo -onlcr; echo SHELL READY; exec bash 2>/dev/null'
+"""
+_KEYS = {" ": "spc", ".": "dot", "-": "minus", "/": "slash", ",": "comma", "\n": "ret"}
+
+
+class Firmware(Enum):
+    """What starts the computer: code and variables, or nothing for a BIOS."""
+
+    BIOS = ("", "")
+    UEFI = ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
+    SECURE = ("OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd")
+
+
+@dataclass(frozen=True)
+class Direct:
+    """A kernel started without firmware and boot loader, which take minutes in an emulator."""
+
+    kernel: Path
+    initrd: Path
+    words: str
+
+
+@dataclass(frozen=True)
+class Computer:
+    """What is in it. `nvme` and `sata`: internal disks. `removable`: what the stick says it is."""
+
+    stick: Path
+    direct: Direct | None = None
+    firmware: Firmware = Firmware.BIOS
+    nvme: Path | None = None
+    sata: Path | None = None
+    removable: bool = True
+    shell: bool = False
+    credentials: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self, folder: Path) -> list[str]:
+        """Return QEMU's arguments."""
+        secure = self.firmware is Firmware.SECURE
+        words = [
+            *("-machine", "q35,smm=on" if secure else "q35", "-accel", "tcg"),
+            # the kernel clears memory by an instruction that QEMU carries out byte by byte, if told
+            # that it is fast
+            *("-cpu", "max,-erms,-fsrm"),
+            # two processors make QEMU's emulation trip over the kernel's code patching
+            *("-smp", "1", "-m", "1536", "-vga", "std", "-display", "none", "-no-reboot"),
+            *("-nic", "user", "-device", "qemu-xhci", "-device", "usb-kbd"),
+            *("-qmp", f"unix:{folder}/qmp,server=on,wait=off"),
+            *_drive("stick", self.stick),
+            *("-device", "usb-storage,drive=stick,serial=STICK,bootindex=1,"
+              f"removable={'on' if self.removable else 'off'}"),
+        ]  # fmt: skip
+        for number in (0, 1):
+            words += ["-chardev", f"socket,id=s{number},path={folder}/s{number},server=on,wait=off"]
+            words += ["-serial", f"chardev:s{number}"]
+        if self.nvme:
+            words += [*_drive("nvme", self.nvme), "-device", "nvme,serial=NVME,drive=nvme"]
+        if self.sata:
+            words += [*_drive("sata", self.sata), "-device", "ide-hd,serial=SATA,drive=sata"]
+        if self.firmware is not Firmware.BIOS:
+            code, variables = self.firmware.value
+            shutil.copy(_OVMF / variables, folder / "variables.fd")
+            words += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={_OVMF / code}"]
+            words += ["-drive", f"if=pflash,format=raw,unit=1,file={folder}/variables.fd"]
+        if secure:
+            words += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+        if self.direct:
+            words += ["-kernel", str(self.direct.kernel), "-initrd", str(self.direct.initrd)]
+            words += ["-append", self.direct.words]
+        credentials = dict(self.credentials)
+        if self.shell:
+            credentials["systemd.extra-unit.test-shell.service"] = _SHELL
+            credentials["systemd.unit-dropin.multi-user.target"] = (
+                "[Unit]\nWants=test-shell.service\n"
+            )
+        for name, value in credentials.items():
+            coded = base64.b64encode(value.encode()).decode()
+            words += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={coded}"]
+        return words
+
+
+def _drive(name: str, path: Path) -> list[str]:
+    return ["-drive", f"if=none,id={name},format=raw,file={path}"]
+
+
+class Machine:
+    """A running computer. Its screen at the end, and both serial lines, stay in `folder`."""
+
+    def __init__(self, folder: Path, computer: Computer) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._numbers = itertools.count()
+        self.started = time.monotonic()
+        self._process = subprocess.Popen(
+            ["qemu-system-x86_64", *computer.words(folder)], stdin=subprocess.DEVNULL
+        )
+        try:
+            self._await_sockets()
+            self.monitor = Monitor(folder / "qmp")
+            self.serial = Line(folder / "s0", folder / "serial.log", self.runs)
+            self.shell = Line(folder / "s1", folder / "shell.log", self.runs)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def _await_sockets(self) -> None:
+        ends = time.monotonic() + 60
+        while not all((self._folder / name).is_socket() for name in ("qmp", "s0", "s1")):
+            assert self.runs(), "QEMU ended at once; its words are above"
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if self.runs():
+            self.picture("end")
+        self.pull()
+        if kind is not None:
+            print(f"serial lines and screen: {self._folder}\n{self.serial.text()[-4000:]}")
+
+    def runs(self) -> bool:
+        """Say whether it is on."""
+        return self._process.poll() is None
+
+    def seconds(self) -> float:
+        """Return how long it has been on."""
+        return time.monotonic() - self.started
+
+    def pull(self) -> None:
+        """Cut the power."""
+        if self.runs():
+            self._process.kill()
+        self._process.wait()
+        for part in (self.serial, self.shell, self.monitor):
+            part.close()
+
+    def wait_off(self, seconds: float = 300) -> None:
+        """Wait until it switched itself off."""
+        self._process.wait(timeout=seconds)
+
+    def picture(self, name: str) -> Path:
+        """Keep what the screen shows as a PNG."""
+        path = self._folder / f"{name}.png"
+        self.monitor.tell("screendump", filename=str(path), format="png")
+        return path
+
+    def press(self, *keys: str) -> None:
+        """Press keys of the keyboard one after the other; `shift-tab` is two at once."""
+        for key in keys:
+            held = [{"type": "qcode", "data": part} for part in key.split("-")]
+            self.monitor.tell("send-key", keys=held, **{"hold-time": 100})
+            time.sleep(0.3)  # a keyboard that is typed on faster loses keys in an emulator
+
+    def type(self, text: str) -> None:
+        """Type on the keyboard: small letters, digits and a few signs."""
+        self.press(*(_KEYS.get(letter, letter) for letter in text))
+
+    def writes(self) -> dict[str, int]:
+        """Return how many times each disk was written to, flushes included, by QEMU's count."""
+        return {
+            block["device"]: sum(block["stats"][f"{kind}_operations"] for kind in ("wr", "unmap"))
+            for block in self.monitor.tell("query-blockstats")
+            if block.get("device")
+        }
+
+    def await_shell(self, seconds: float = START) -> None:
+        """Wait for the test's own root shell."""
+        self.shell.wait("^SHELL READY", seconds)
+
+    def run(self, command: str, seconds: float = 300) -> str:
+        """Return what a command of the root shell printed; it must end well."""
+        number = next(self._numbers)
+        begun = len(self.shell.text())
+        self.shell.write(f"{{ {command}\n}} </dev/null 2>&1; echo; echo ENDED {number} $?\n")
+        ended = self.shell.wait(rf"^ENDED {number} (\d+)$", seconds, after=begun)
+        said = self.shell.text()[begun : ended.start()].strip("\n")
+        assert ended[1] == "0", f"{command}: {ended[1]}\n{said}"
+        return said
+
+    def put(self, path: str, content: str) -> None:
+        """Write a file in it."""
+        coded = base64.b64encode(content.encode()).decode()
+        self.run(f"rm -f {path}.b64")
+        for start in range(0, len(coded), 2000):
+            self.run(f"echo {coded[start : start + 2000]} >> {path}.b64")
+        self.run(f"base64 -d {path}.b64 > {path}; rm {path}.b64")
+
+    def console(self, number: int = 1) -> str:
+        """Return the text on a virtual console, a line a row."""
+        coded = self.run(
+            f"head -c 4 /dev/vcsa{number} | base64; gzip -c /dev/vcsu{number} | base64"
+        )
+        first, _, rest = coded.partition("\n")
+        _, columns, *_ = base64.b64decode(first)
+        text = gzip.decompress(base64.b64decode(rest)).decode("utf-32-le", errors="replace")
+        rows = [text[start : start + columns] for start in range(0, len(text), columns)]
+        return "\n".join(row.rstrip() for row in rows)
+
+    def await_console(self, words: str, seconds: float = 300) -> str:
+        """Return the first console's text once it shows `words`."""
+        ends = time.monotonic() + seconds
+        pause = 0.5
+        while words not in (text := self.console()):
+            assert time.monotonic() < ends, f"{words!r} is not on the console:\n{text}"
+            time.sleep(pause)
+            pause = min(pause * 1.5, 5)
+        return text
