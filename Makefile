@@ -106,7 +106,7 @@ test: apt-rehearsal apt-test apt-image lint types contracts
 	env -u BUILD_USB_HOME $(VENV)/bin/pytest -m 'not image_long'
 
 test-image: apt-image $(VENV)/installed-dev
-	$(VENV)/bin/pytest -s tests/image
+	$(VENV)/bin/pytest -s tests/image tests/stick
 
 bench: apt-rehearsal apt-test $(VENV)/installed-dev
 	env -u BUILD_USB_HOME $(VENV)/bin/python -m tests.bench

@@ -14,6 +14,7 @@ from tests.stick.guest import Guest
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.image_long,
     pytest.mark.skipif(bool(guest.missing()), reason=f"needs {', '.join(guest.missing())}"),
 ]
 MIB = 2**20
