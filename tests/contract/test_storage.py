@@ -35,12 +35,13 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def storage(endpoint: str) -> Iterator[ObjectStorage]:
+def storage(endpoint: str) -> ObjectStorage:
     import urllib.request
 
-    yield ObjectStorage(endpoint, endpoint, "us-east-1", "access", Secret("not-so-secret-key"))
+    # moto's servers in one process share what they hold, with those of other tests too
     with urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"", timeout=10):
         pass
+    return ObjectStorage(endpoint, endpoint, "us-east-1", "access", Secret("not-so-secret-key"))
 
 
 @pytest.fixture
