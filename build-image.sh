@@ -211,7 +211,9 @@ done
 BUILDER=$CACHE/builder-$(printf '%s' "$BUILDER_PACKAGES" | sha256sum | cut -c1-12)
 base=$CACHE/base-$FLAVOUR
 # the time of the commit that changed Debian's part last: other commits leave that part as it is
-base_parts=(image/live image/steps/base.sh hooks/image)
+base_parts=(image/live image/steps/base.sh)
+# git keeps no empty folder
+[ ! -d hooks/image ] || base_parts+=(hooks/image)
 base_epoch=${SOURCE_DATE_EPOCH:-$(commit_time "${base_parts[@]}" || true)}
 base_epoch=${base_epoch:-$(stat -c %Y image/live/auto/config)}
 base_id=$FLAVOUR-$(digest "${base_parts[@]}")-$base_epoch
