@@ -55,6 +55,7 @@ def refuse_writes(machine: Machine) -> None:
     assert (written["nvme"], written["sata"]) == (0, 0), written
 
 
+@pytest.mark.image_long
 def test_start_to_the_wizard(
     image: Image, make_stick: MakeStick, laptop: Laptop, tmp_path: Path
 ) -> None:
@@ -142,15 +143,8 @@ def _tell_the_time(machine: Machine) -> None:
         assert machine.monitor.happened("RTC_CHANGE", 120)
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        "none",
-        pytest.param("drivers", marks=pytest.mark.image_long),
-        pytest.param("no file system with a journal", marks=pytest.mark.image_long),
-        pytest.param("read-only", marks=pytest.mark.image_long),
-    ],
-)
+@pytest.mark.image_long
+@pytest.mark.parametrize("layer", ["none", "drivers", "no file system with a journal", "read-only"])
 def test_each_layer_alone(image: Image, make_stick: MakeStick, tmp_path: Path, layer: str) -> None:
     """Each of the three layers of isolation keeps a disk as it is; with none of them the same
     computer's disk is written to, so that these tests are known to see."""
@@ -191,6 +185,7 @@ dns: {provider: rfc2136, zone: rehearsal.test}
 """
 
 
+@pytest.mark.image_long
 def test_headless_with_wrong_answers(
     image: Image, make_stick: MakeStick, laptop: Laptop, tmp_path: Path
 ) -> None:
