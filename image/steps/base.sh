@@ -6,7 +6,8 @@ set -eu
 base_id=$1
 shift
 cd /build
-rm -rf auto config live.partial chroot binary .build
+# a bootstrap kept from another build carries that build's time in /etc/os-release
+rm -rf auto config live.partial chroot binary .build cache/bootstrap
 cp -a /project/image/live/auto /project/image/live/config .
 if [ -e "/project/image/live/flavours/$FLAVOUR.list.chroot" ]; then
     cp "/project/image/live/flavours/$FLAVOUR.list.chroot" config/package-lists/

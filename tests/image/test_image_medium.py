@@ -32,7 +32,7 @@ MASKED = {
 STARTED = {
     "NetworkManager.service", "NetworkManager-dispatcher.service", "build-usb-boot.service",
     "build-usb-headless.service", "build-usb-painted.service", "build-usb-shell.service",
-    "build-usb-wizard.service", "espeakup.service", "nftables.service", "remote-fs.target",
+    "build-usb-speech.service", "build-usb-wizard.service", "nftables.service", "remote-fs.target",
     "systemd-timesyncd.service", "wpa_supplicant.service",
 }  # fmt: skip
 # programs with more rights than whoever starts them: of Debian's essential packages, sudo, polkit
