@@ -237,7 +237,6 @@ def choose(machine: Machine, key: str, *words: str) -> None:
     seen = len(machine.serial.text())
     machine.serial.slowly("\x1b")
     machine.serial.wait(menu, 120, after=seen)
-    machine.picture("menu")
     machine.serial.slowly(key)
 
 
