@@ -190,6 +190,16 @@ def left(api: RentedDigitalOcean | RentedAws) -> dict[str, int]:
     return {name: len(getattr(api, name)) for name in names if getattr(api, name)}
 
 
+def backups_of(cloud: Cloud) -> str:
+    """Let the deployment make backups; return what opens them."""
+    with cloud.answers.open("a") as answers:
+        answers.write("backups: {periods: [daily]}\n")
+    cloud.run("deploy", cloud.answers, "--json", "--yes")
+    (first,) = json.loads(cloud.run("points", "--json").stdout)
+    assert first["whole"]
+    return cloud.run("secret", "backup_password").stdout
+
+
 def changes(cloud: Cloud) -> int:
     """How often the vendors were asked to change something (to prove that one may is no change)."""
     what = "^(POST|PUT|DELETE)|^ec2:[^D]|^ec2:Del|^iam:(Create|Add|Del)"
@@ -254,8 +264,13 @@ def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
     cloud.run("deploy", cloud.answers, "--json", "--yes")
     assert changes(cloud) == before
 
-    cloud.run("destroy", "--yes", "demo")
+    kept = backups_of(cloud) if cloud.dns is cloud.api else ""
+    destroyed = cloud.run("destroy", "--yes", "demo")
     assert left(cloud.api) == {}
+    if kept:
+        # what the backups are opened by outlives the deployment, as they do
+        assert "its backups stay in" in destroyed.stderr
+        assert cloud.run("secret", "backups-demo").stdout == kept
     assert cloud.dns.lookup(f"www.{ZONE}")[1] == []
     found = cloud.laboratory.provider.resources("demo")
     assert not [resource for resource in found if resource.kind is ResourceKind.MACHINE]

@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
 
 from wizard.cli.common import open_home, say, stop_on_signals
 from wizard.errors import ExitCode, InterruptedRunError, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 def backup(arguments: argparse.Namespace) -> int:

@@ -113,6 +113,7 @@ def ssh(arguments: argparse.Namespace) -> int:
 def destroy(arguments: argparse.Namespace) -> int:
     """Take a deployment away."""
     from wizard.console import display
+    from wizard.engine.destroy import KEEP
     from wizard.operations import run, session
 
     home = open_home(arguments)
@@ -136,7 +137,7 @@ def destroy(arguments: argparse.Namespace) -> int:
         if input(f"Type {deployment.name} to go on: ").strip() != deployment.name:
             raise InterruptedRunError("nothing was deleted")
     opened = session.unlock(home, arguments.passphrase_file)
-    run.destroy(
+    results = run.destroy(
         opened,
         deployment,
         answers,
@@ -146,7 +147,9 @@ def destroy(arguments: argparse.Namespace) -> int:
         with_backups=arguments.with_backups,
     )
     if not arguments.json:
-        say(f"{deployment.name} is destroyed; nothing of it is left.")
+        kept = next((r.message for r in results if r.step.id == KEEP), "")
+        left = f"its backups stay in {kept}" if kept else "nothing of it is left"
+        say(f"{deployment.name} is destroyed; {left}.")
     return ExitCode.OK
 
 

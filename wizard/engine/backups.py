@@ -13,13 +13,36 @@ from wizard.engine import agents, open, ssh
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
 from wizard.engine.verify import wait_for_site
-from wizard.errors import UsageError
+from wizard.errors import MachineError, UsageError
 from wizard.machines.places import MAINTENANCE, PAGE_CACHE
 from wizard.rules import Role
 
 LONGEST = 6 * 3600.0
 """Seconds that a part may take; a large site's first backup takes hours."""
 _SITE_DEADLINE = 60.0
+
+
+def kept_password(deployment: str) -> str:
+    """Return the name under which the home keeps the password of backups that outlived theirs."""
+    return f"backups-{deployment}"
+
+
+def outlive(context: Context, *, with_backups: bool) -> bool:
+    """Say whether the backups stay when the deployment is destroyed. A rehearsal's are in this
+    computer's memory and go with it."""
+    ephemeral = context.plan.provider == "local"
+    return context.plan.backups is not None and not (with_backups or ephemeral)
+
+
+def keep_password(context: Context) -> str:
+    """Keep in the home what opens the backups, before the deployment's own secrets are gone."""
+    assert context.plan.backups is not None
+    name = kept_password(context.plan.deployment)
+    password = context.secrets.get("backup_password")
+    if password is None:
+        return "none was ever made"
+    context.credentials.set(name, password)
+    return f"{context.plan.backups.bucket}; the build home keeps its password as {name}"
 
 
 def keepers(context: Context) -> dict[str, str]:
@@ -150,7 +173,12 @@ def _close(context: Context, machine: str, closed: bool) -> str:
     with ssh.connect(agents.connection(context, machine)) as client:
         status, _, errors = ssh.run(client, ("sh", "-c", script))
     if status:
-        raise UsageError("the webserver refuses", where=machine, why=errors[-500:])
+        raise MachineError(
+            f"the site cannot be {'closed' if closed else 'opened'}",
+            where=machine,
+            why=errors[-500:],
+            cure="run the same command again; build-usb status says how the machine is",
+        )
     return "visitors read that it is away for a moment" if closed else "visitors are let in"
 
 

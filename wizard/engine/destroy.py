@@ -15,6 +15,9 @@ from wizard.events import EventSink
 from wizard.providers.base import Resource, ResourceKind
 from wizard.storage.base import Bucket
 
+KEEP = "keep"
+"""The step that says which bucket of backups stays, and by what it is opened."""
+
 
 def destroy(
     context: Context,
@@ -27,21 +30,26 @@ def destroy(
     """Delete everything of the deployment: DNS first, so that nobody is sent to a dead machine.
 
     Where backups are made a last one comes before all else (`last_backup`), and their bucket stays
-    unless it goes `with_backups`. A rehearsal's is on this computer's memory, and goes with it.
+    unless it goes `with_backups`, with its password in the home (see backups.outlive).
     """
-    ephemeral = context.plan.provider == "local"
+    stay = backups.outlive(context, with_backups=with_backups)
     first = [Step("provider", "open the provider", lambda r: _provider(context, r))]
     before: tuple[str, ...] = ("provider",)
     made = set(backups.keepers(context).values()) <= set(context.state.machines)
-    if context.plan.backups and made and last_backup and not (with_backups or ephemeral):
+    if stay and made and last_backup:
         point = backups.new_point("shutdown")
         first += backups.backup_steps(context, point, needs=before)
         before = tuple(step.id for step in first)
+    if stay:
+        first.append(
+            Step(KEEP, "keep the backups", lambda _: backups.keep_password(context), before)
+        )
+        before = (*before, KEEP)
     first += [
         Step("dns", "delete DNS records", lambda r: _dns(context, r), before),
         Step("bucket", "delete the bucket", lambda r: _bucket(context.bucket, context, r), before),
     ]
-    if context.plan.backups and (with_backups or ephemeral):
+    if context.plan.backups and not stay:
         first.append(
             Step(
                 "backups",

@@ -7,6 +7,7 @@ import secrets as random
 
 from wizard.dns.base import Edge
 from wizard.engine import open
+from wizard.engine.backups import kept_password
 from wizard.engine.context import Context
 from wizard.home import keys
 from wizard.machines.certificates import self_signed
@@ -50,7 +51,9 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         given["salts"] = secrets.get_or_create("salts", _salts)
         given["admin_password"] = secrets.get_or_create("admin_password", generate)
     if plan.backups:
-        given["backup_password"] = secrets.get_or_create("backup_password", generate)
+        given["backup_password"] = secrets.get_or_create(
+            "backup_password", lambda: _backup_password(context)
+        )
     # one certificate an address: a replaced database machine has another
     identity = json.loads(
         secrets.get_or_create(
@@ -114,6 +117,11 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
 
 def _edge(edge: Edge | None) -> EdgeSettings | None:
     return EdgeSettings(edge.networks, edge.url, edge.client_ca) if edge else None
+
+
+def _backup_password(context: Context) -> Secret:
+    """Return what opens the backups of an earlier deployment of that name, else a new one."""
+    return context.credentials.get(kept_password(context.plan.deployment)) or generate()
 
 
 def _backup(planned: PlannedBackups | None) -> BackupSettings:

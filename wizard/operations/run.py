@@ -38,10 +38,7 @@ def deploy(
         context.provider.check()
         like = timings.of_run(answers.provider.name, context.state)
         steps = timings.expected(session.home, like, deploy_steps(context))
-        with show(steps) as sink:
-            results = _recorded(
-                "deploy", context, steps, sink, lambda record: graph.run(steps, record, stop)
-            )
+        results = _run_steps("deploy", context, steps, show, stop)
         timings.record(session.home, like, results)
         return context, results
 
@@ -127,15 +124,14 @@ def _on_running(
         context = make_context(session, deployment, read_answers(deployment))
         context.provider.check()
         context.connect(silent)
-        steps = steps_of(context)
-        with show(steps) as sink:
-            return _recorded(
-                what.partition(" ")[0],
-                context,
-                steps,
-                sink,
-                lambda record: graph.run(steps, record, stop),
-            )
+        return _run_steps(what.partition(" ")[0], context, steps_of(context), show, stop)
+
+
+def _run_steps(
+    what: str, context: Context, steps: list[Step], show: Show, stop: threading.Event
+) -> list[StepResult]:
+    with show(steps) as sink:
+        return _recorded(what, context, steps, sink, lambda record: graph.run(steps, record, stop))
 
 
 def _recorded(
