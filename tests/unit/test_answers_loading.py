@@ -344,6 +344,7 @@ ANYTHING = st.recursive(
 
 
 @given(st.dictionaries(SECTIONS, ANYTHING, max_size=5))
+@example({"name": {"admin": {"admin": None, "token": 0}}})
 @settings(deadline=None, max_examples=100)
 def test_sections_of_any_shape_are_answers_or_one_error(sections: dict[str, object]) -> None:
     text = yaml.safe_dump({**read(REHEARSAL).data, **sections}, allow_unicode=True)

@@ -207,7 +207,8 @@ def _mend(data: dict[str, Any], path: KeyPath) -> KeyPath:
     for part in named[:-1]:
         stand_in = stand_in.get(part, {})
         place = place.get(part, {})
-        if not isinstance(place, dict):
+        # a value stands for a section or a section for a value: that is a problem of its own
+        if not isinstance(place, dict) or not isinstance(stand_in, dict):
             return path
     key = named[-1]
     was_there = key in place

@@ -21,9 +21,20 @@ def connection(context: Context, name: str) -> Connection:
 
 
 def call(context: Context, name: str, *words: str, seconds: float = 60.0) -> dict[str, Any]:
-    """Return what the agent answers to a command; MachineError if it makes no sense. `ok` and
-    `problem` in the answer say whether it could do it."""
-    with ssh.connect(connection(context, name)) as client:
+    """Return what the agent of a machine of the deployment answers to a command; see `ask`."""
+    return ask(connection(context, name), name, *words, seconds=seconds)
+
+
+def ask(
+    reached: Connection,
+    name: str,
+    *words: str,
+    seconds: float,
+    patience: float = ssh.CONNECT_SECONDS,
+) -> dict[str, Any]:
+    """Return what an agent answers to a command; MachineError if it makes no sense. `ok` and
+    `problem` in the answer say whether it could do it; `patience`: seconds to connect in."""
+    with ssh.connect(reached, patience) as client:
         _, output, errors = ssh.run(client, (AGENT_PATH, *words), seconds=seconds)
     try:
         answer = json.loads(output)

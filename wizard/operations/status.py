@@ -5,21 +5,19 @@ Nothing is remembered or guessed: every line of a status was asked for now.
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from wizard.engine import agents, verify
 from wizard.engine import open as engine_open
-from wizard.engine import ssh, verify
 from wizard.engine.state import MachineState, State
 from wizard.errors import BuildUsbError
 from wizard.home import keys
 from wizard.home.home import DeploymentHome
 from wizard.machines.job import Connection
-from wizard.machines.places import AGENT_PATH
 from wizard.operations.session import Session, read_answers, read_state
 from wizard.providers.base import Provider
 from wizard.rules import Role
@@ -168,14 +166,12 @@ def _machine(machine: MachineState, port: int, login: Secret, present: str) -> M
     else:
         try:
             connection = Connection(machine.access_address, port, login, machine.host_key)
-            with ssh.connect(connection, SSH_SECONDS) as client:
-                _, output, errors = ssh.run(client, (AGENT_PATH, "status"), seconds=SSH_SECONDS)
-            agent = json.loads(output)
+            agent = agents.ask(
+                connection, machine.name, "status", seconds=SSH_SECONDS, patience=SSH_SECONDS
+            )
             problems += [str(problem) for problem in agent.get("problems", [])]
         except BuildUsbError as error:
             problems.append(f"{error.what}: {error.why}")
-        except ValueError:
-            problems.append(f"its agent does not answer as it should: {errors.strip()[-200:]}")
     return MachineStatus(
         name=machine.name,
         role=str(machine.role),
