@@ -27,17 +27,19 @@ def obtain(
     environ: MutableMapping[str, str] | None = None,
     *,
     new: bool = False,
+    credential: bool = False,
     ask: Ask | None = None,
 ) -> Secret:
     """Return the passphrase from `file`, else from BUILD_USB_PASSPHRASE, else asked for.
 
     The variable is removed from `environ` (default: the process's) in any case, so that no child
     inherits it. `new`: a passphrase being chosen; it is asked for twice and must not be weak.
-    Raises PassphraseError.
+    `credential`: the file is one of systemd's, whose access list for one user looks like a right
+    of its group. Raises PassphraseError.
     """
     given = (os.environ if environ is None else environ).pop(VARIABLE, None)
     if file is not None:
-        passphrase = _from_file(file)
+        passphrase = _from_file(file, others=0o007 if credential else 0o077)
     elif given is not None:
         passphrase = Secret(given)
     else:
@@ -67,7 +69,7 @@ def refuse_weak(passphrase: Secret) -> None:
     )
 
 
-def _from_file(path: Path) -> Secret:
+def _from_file(path: Path, others: int) -> Secret:
     try:
         # checked on the open file: the path could be exchanged between a check and the reading
         with path.open("rb") as file:
@@ -82,7 +84,7 @@ def _from_file(path: Path) -> Secret:
         ) from error
     if data is None:
         raise PassphraseError("the passphrase file is not a plain file", where=str(path))
-    if status.st_mode & 0o077:
+    if status.st_mode & others:
         raise PassphraseError(
             "other users can read the passphrase file",
             where=str(path),

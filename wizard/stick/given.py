@@ -52,10 +52,11 @@ def passphrase(
     `new`: it is being chosen, so that a typed one is asked for twice. Raises PassphraseError.
     """
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    places = [Path(folder) / CREDENTIAL] if folder else []
-    for place in (*places, keys / PASSPHRASE_FILE):
-        if place.is_file():
-            return passphrases.obtain(place, environ, new=new)
+    credential = Path(folder) / CREDENTIAL if folder else None
+    if credential and credential.is_file():
+        return passphrases.obtain(credential, environ, new=new, credential=True)
+    if (place := keys / PASSPHRASE_FILE).is_file():
+        return passphrases.obtain(place, environ, new=new)
     return passphrases.obtain(None, environ, new=new, ask=ask)
 
 
