@@ -1,10 +1,12 @@
-"""Where the files shipped with the program are: config-templates and hooks.
+"""Where the files shipped with the program are: config-templates and hooks; whether it runs on the
+stick.
 
 In a checkout they are beside the package; in an installed wheel inside it. Leaf module.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -23,3 +25,8 @@ def config_templates() -> Path:
 def hooks() -> Path:
     """Return the folder of shell hooks run at named moments."""
     return _data("hooks")
+
+
+def on_stick() -> bool:
+    """Say whether this is the image's own program (image/product/usr/lib/build-usb/environment)."""
+    return bool(os.environ.get("BUILD_USB_STICK"))

@@ -28,6 +28,9 @@ from wizard.stick.headless import Headless, Status
 from wizard.stick.network import Network, Said
 from wizard.stick.orders import After, Orders
 from wizard.stick.report import Report
+from wizard.tui import flow
+from wizard.tui.draft import Draft
+from wizard.tui.fields import field
 
 PASSPHRASE = "correct horse battery staple"
 TOKEN = "dop_v1_0123456789abcdef"
@@ -171,6 +174,23 @@ def test_no_answers_and_what_cannot_be_done_yet(stick: Path) -> None:
     assert not (stick.parent / "home").exists()
 
 
+def test_a_rehearsal_is_refused_by_name_on_a_stick(
+    stick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUILD_USB_STICK", "1")
+    (stick / "answers.yaml").write_text((ANSWERS / "rehearsal.yaml").read_text())
+    assert main(stick)[0] == ExitCode.NOT_SUPPORTED
+    told = result(stick)[0]["problem"]["why"]
+    assert told.startswith("provider.name: asked for 'local'; works in this version: aws, ")
+    assert "rehearsals run on an installed Debian, not on the stick" in told
+    # and where a person chooses
+    (ask,) = (ask for step in flow.STEPS for ask in step.asks if ask.key == "provider.name")
+    reasons = {option.value: option.not_yet for option in field(ask).options}
+    assert reasons["local"].startswith("works on the stick: aws, ")
+    assert reasons["digitalocean"] == ""
+    assert ask.suggestion(Draft()) is None
+
+
 def test_a_stick_that_cannot_be_written_does_not_end_a_run(
     stick: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,7 +283,7 @@ def test_where_the_passphrase_comes_from(tmp_path: Path) -> None:
     folder.mkdir()
     credential = folder / given.CREDENTIAL
     credential.write_text("another passphrase, of systemd\n")
-    credential.chmod(0o400)
+    credential.chmod(0o440)  # as systemd shows its access list
     environ = {"CREDENTIALS_DIRECTORY": str(folder), "BUILD_USB_PASSPHRASE": "from the environment"}
     first = given.passphrase(keys, dict(environ), new=False)
     assert first == Secret("another passphrase, of systemd")

@@ -31,6 +31,10 @@ WORKING: Mapping[str, tuple[object, ...]] = {
 }
 """The values that work in this version, for keys where not all that is right does."""
 
+NOT_ON_STICK: Mapping[str, tuple[object, ...]] = {"provider.name": ("local",)}
+"""Values that work, but not on a computer started from the stick: a rehearsal needs root and a
+Debian root file system."""
+
 NOT_YET = (
     "object_storage.provider",
     "object_storage.endpoint",
@@ -57,16 +61,22 @@ AUTHORITIES = ("letsencrypt", "letsencrypt-staging")
 """The authorities known by name that work; any URL does."""
 
 
-def unsupported(answers: Answers) -> list[Problem]:
+def working(key: str, *, stick: bool = False) -> tuple[object, ...]:
+    """Return the values that work of a key of WORKING; `stick`: on a computer started from it."""
+    out = NOT_ON_STICK.get(key, ()) if stick else ()
+    return tuple(value for value in WORKING[key] if value not in out)
+
+
+def unsupported(answers: Answers, *, stick: bool = False) -> list[Problem]:
     """Return every setting that this version cannot do yet, in the order of the document."""
-    found = [*_values(answers), *_authority(answers), *_sections(answers), *_cloud(answers)]
+    found = [*_values(answers, stick), *_authority(answers), *_sections(answers), *_cloud(answers)]
     order = list(Answers.model_fields)
     return sorted(found, key=lambda problem: order.index(str(problem.path[0])))
 
 
-def refuse_unsupported(answers: Answers, source: str = "") -> None:
+def refuse_unsupported(answers: Answers, source: str = "", *, stick: bool = False) -> None:
     """Raise NotSupportedError that names every setting this version cannot do yet, if any."""
-    problems = unsupported(answers)
+    problems = unsupported(answers, stick=stick)
     if problems:
         raise NotSupportedError(
             "the answers are right, but this version cannot do all of it yet",
@@ -79,14 +89,17 @@ def refuse_unsupported(answers: Answers, source: str = "") -> None:
         )
 
 
-def _values(answers: Answers) -> Iterator[Problem]:
-    for key, working in WORKING.items():
+def _values(answers: Answers, stick: bool) -> Iterator[Problem]:
+    for key in WORKING:
         path = parsed(key)
         value: Any = answers
         for part in path:
             value = getattr(value, str(part))
-        if value not in working:
-            allowed = ", ".join(v if isinstance(v, str) else shown(v) for v in working)
+        works = working(key, stick=stick)
+        if value not in works:
+            allowed = ", ".join(v if isinstance(v, str) else shown(v) for v in works)
+            if value in WORKING[key]:
+                allowed += "; rehearsals run on an installed Debian, not on the stick"
             yield Problem(path, shown(value), allowed)
 
 

@@ -32,9 +32,10 @@ def open_home(arguments: argparse.Namespace) -> Home:
 def load(path: Path) -> Answers:
     """Return answers that are right and that this version can carry out."""
     from wizard.answers import loader, support
+    from wizard.paths import on_stick
 
     loaded = loader.load(path)
-    support.refuse_unsupported(loaded, str(path))
+    support.refuse_unsupported(loaded, str(path), stick=on_stick())
     return loaded
 
 

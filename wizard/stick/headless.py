@@ -38,6 +38,7 @@ from wizard.home.home import Home
 from wizard.home.passphrase import Ask, refuse_weak
 from wizard.operations import checks, run, session
 from wizard.operations.session import Session
+from wizard.paths import on_stick
 from wizard.plan import render
 from wizard.stick import client, given, network, orders, reach, report
 from wizard.stick.client import Stick
@@ -210,7 +211,7 @@ class Headless:
         source = self.answers / self.orders.answers
         answers = loader.load(source)
         kept.deployment = answers.name
-        support.refuse_unsupported(answers, source.name)
+        support.refuse_unsupported(answers, source.name, stick=on_stick())
         opened = self._unlock(answers, kept)
         self._await_network(answers)
         self._check_clouds(answers, opened)

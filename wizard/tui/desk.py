@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from wizard.home.files import make_folder
 from wizard.home.home import DeploymentHome, Home
-from wizard.paths import config_templates
+from wizard.paths import config_templates, on_stick
 from wizard.secrets import Secret
 from wizard.stick import orders
 from wizard.tui import flow, runs
@@ -228,7 +228,7 @@ class Desk:
 
         return [
             f"{p.key}: asked for {p.found}; works in this version: {p.allowed}"
-            for p in unsupported(answers)
+            for p in unsupported(answers, stick=on_stick())
         ]
 
     def save_answers(self, answers: Answers, path: Path | None = None) -> Path:

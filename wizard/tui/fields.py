@@ -20,6 +20,7 @@ from wizard.answers import keys, support
 from wizard.answers.fields import TLS_AUTHORITIES
 from wizard.answers.problems import KeyPath, parsed
 from wizard.answers.sections import CredentialSource
+from wizard.paths import on_stick
 from wizard.providers.base import ProviderFacts
 from wizard.tui.credentials import TYPED
 from wizard.tui.flow import Ask
@@ -184,9 +185,11 @@ def _kinds(path: KeyPath) -> list[str]:
 
 def not_yet(key: str, value: Any) -> str:
     """Return why this version cannot do with this value, empty if it can."""
-    if key in support.WORKING and value is not None and value not in support.WORKING[key]:
-        works = ", ".join(_word(v) for v in support.WORKING[key])
-        return f"works in this version: {works}"
+    if key in support.WORKING and value is not None:
+        works = support.working(key, stick=on_stick())
+        if value not in works:
+            where = "on the stick" if value in support.WORKING[key] else "in this version"
+            return f"works {where}: {', '.join(_word(v) for v in works)}"
     if key == "tls.authority" and value in TLS_AUTHORITIES and value not in support.AUTHORITIES:
         return f"works in this version: {', '.join(support.AUTHORITIES)}, an https:// URL"
     later = (*support.NOT_YET, *support.WITH_OTHERS)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from wizard.paths import on_stick
 from wizard.tui.draft import Draft
 
 Predicate = Callable[[Draft], bool]
@@ -133,7 +134,11 @@ STEPS: tuple[Step, ...] = (
         "Who rents the machines. 'local' is a rehearsal: real machines of this computer, nothing "
         "rented and nothing to pay.",
         (
-            Ask("provider.name", "Provider", suggest="local"),
+            Ask(
+                "provider.name",
+                "Provider",
+                suggest=lambda draft: None if on_stick() else "local",
+            ),
             Ask("provider.credentials", "Its API token", when=_cloud),
         ),
         screen=CHECKED,
