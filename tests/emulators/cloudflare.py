@@ -7,16 +7,28 @@ import ipaddress
 import re
 import secrets
 import socket
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.emulators.openapi import Document
 from tests.emulators.server import Emulator, Reply, Request
 
 MOMENT = "2026-01-02T03:04:05.000000Z"
 READ_ZONE, READ_DNS, EDIT_DNS = "zone:read", "dns:read", "dns:edit"
-READ_SETTINGS = "settings:read"
-EVERYTHING = frozenset({READ_ZONE, READ_DNS, EDIT_DNS, READ_SETTINGS})
+READ_SETTINGS, EDIT_CERTIFICATES = "settings:read", "certificates:edit"
+EDIT_ACCESS = "access:edit"
+EVERYTHING = frozenset(
+    {READ_ZONE, READ_DNS, EDIT_DNS, READ_SETTINGS, EDIT_CERTIFICATES, EDIT_ACCESS}
+)
+ACCOUNT = "0" * 32
 SAFE = {"ssl": "strict", "always_use_https": "off", "tls_client_auth": "on"}
 
 
@@ -44,6 +56,12 @@ class CloudflareEmulator(Emulator):
         self.zones: dict[str, dict[str, Any]] = {}
         self.records: dict[str, dict[str, dict[str, Any]]] = {}
         self.settings = dict(SAFE)
+        self.authority = OriginAuthority()
+        self.certificates: dict[str, dict[str, Any]] = {}
+        # Zero Trust Access: what there is, and whether somebody has begun to use it
+        self.applications: dict[str, dict[str, Any]] = {}
+        self.policies: dict[str, dict[str, Any]] = {}
+        self.zero_trust = True
         # the networks of the proxies, and what name servers answer for proxied names
         self.networks = ["198.51.100.0/24", "203.0.113.0/25"]
         self.proxies = ["203.0.113.7", "198.51.100.9"]
@@ -56,6 +74,14 @@ class CloudflareEmulator(Emulator):
         self.route("POST", records, self._create)
         self.route("POST", f"{records}/batch", self._batch)
         self.route("DELETE", f"{records}/{{record}}", self._delete)
+        self.route("GET", "/certificates", self._list_certificates)
+        self.route("POST", "/certificates", self._order)
+        self.route("DELETE", "/certificates/{certificate}", self._revoke)
+        for kind, things in (("apps", self.applications), ("policies", self.policies)):
+            for method in ("GET", "POST", "PUT", "DELETE"):
+                where = f"/accounts/{ACCOUNT}/access/{kind}"
+                where += "/{identity}" if method in ("PUT", "DELETE") else ""
+                self.route(method, where, partial(self._access, things))
 
     # -- what tests do directly --------------------------------------------------------------------
 
@@ -75,7 +101,7 @@ class CloudflareEmulator(Emulator):
             "created_on": MOMENT,
             "modified_on": MOMENT,
             "activated_on": MOMENT,
-            "account": {"id": "0" * 32, "name": "tests"},
+            "account": {"id": ACCOUNT, "name": "tests"},
             "owner": {"id": "0" * 32, "name": "tests", "type": "user"},
             "meta": {"cdn_only": False, "dns_only": False, "page_rule_quota": 3, "step": 2},
             "plan": {"id": "0" * 32, "name": "Free Website", "price": 0},
@@ -194,6 +220,100 @@ class CloudflareEmulator(Emulator):
                 done[kind].append(result)
         return success(done)
 
+    # -- Zero Trust Access -------------------------------------------------------------------------
+
+    def check(self, request: Request, reply: Reply) -> None:
+        where, _, _ = request.path.rpartition("/")
+        if where.endswith(("/access/apps", "/access/policies")):
+            # the document at hand has the lists only; a change takes what a creation takes
+            if request.method == "DELETE":
+                return
+            assert request.method == "PUT", request.line
+            request = replace(request, method="POST", path=where)
+        super().check(request, reply)
+
+    def _access(
+        self, things: dict[str, dict[str, Any]], request: Request, identity: str = ""
+    ) -> Reply:
+        if not self._may(request, EDIT_ACCESS):
+            return failure(403, 10000, "Authentication error")
+        if not self.zero_trust:
+            return failure(403, 9999, "access.api.error.not_enabled: Access is not enabled.")
+        if request.method == "GET":
+            return page(list(things.values()), request.query, 1000)
+        if identity and identity not in things:
+            return failure(404, 11021, "access.api.error.not_found")
+        if request.method == "DELETE":
+            used = [p["id"] for a in self.applications.values() for p in a["policies"]]
+            if identity in used:
+                return failure(409, 12132, "access.api.error.conflict: policy is in use")
+            del things[identity]
+            return success({"id": identity})
+        problem = self._access_problem(things, request.body)
+        if problem:
+            return failure(400, 12130, f"access.api.error.invalid_request: {problem}")
+        made = {"id": identity or str(uuid.uuid4()), "created_at": MOMENT, **request.body}
+        for key in ("include", "exclude", "require") if things is self.policies else ():
+            made.setdefault(key, [])
+        things[made["id"]] = made
+        return success(made)
+
+    def _access_problem(self, things: dict[str, dict[str, Any]], body: dict[str, Any]) -> str:
+        if things is self.policies:
+            return "" if body["include"] else "include must not be empty"
+        places = [place["uri"] for place in body["destinations"]]
+        zones = [zone["name"] for zone in self.zones.values()]
+        if len(places) > 5:
+            return "too many domains"
+        if not all(any(_inside(p.partition("/")[0], z) for z in zones) for p in places):
+            return "domain does not belong to zone"
+        unknown = [p["id"] for p in body["policies"] if p["id"] not in self.policies]
+        return f"no policy {unknown[0]}" if unknown else ""
+
+    def places(self) -> list[str]:
+        """Where the edge asks who it is."""
+        with self.lock:
+            return [p["uri"] for a in self.applications.values() for p in a["destinations"]]
+
+    # -- certificates for webservers ---------------------------------------------------------------
+
+    def _list_certificates(self, request: Request) -> Reply:
+        if not self._may(request, EDIT_CERTIFICATES):
+            return failure(403, 10000, "Authentication error")
+        if request.query.get("zone_id") not in self.zones:
+            return failure(400, 1003, "Invalid zone id")
+        root = self.zones[request.query["zone_id"]]["name"]
+        found = [c for c in self.certificates.values() if _inside(c["hostnames"][0], root)]
+        return page(found, request.query, 20)
+
+    def _order(self, request: Request) -> Reply:
+        if not self._may(request, EDIT_CERTIFICATES):
+            return failure(403, 10000, "Authentication error")
+        body = request.body
+        zones = [zone["name"] for zone in self.zones.values()]
+        for name in body["hostnames"]:
+            if not any(_inside(name, zone) for zone in zones):
+                return failure(400, 1010, f"Failed to validate requested hostname {name}")
+        try:
+            made = self.authority.sign(body["csr"], body["hostnames"], body["requested_validity"])
+        except ValueError:
+            return failure(400, 1101, "Unable to parse CSR")
+        number = str(made.serial_number)
+        self.certificates[number] = {
+            "id": number,
+            "certificate": made.public_bytes(serialization.Encoding.PEM).decode(),
+            "expires_on": made.not_valid_after_utc.strftime("%Y-%m-%d %H:%M:%S +0000 UTC"),
+            **body,
+        }
+        return success(self.certificates[number])
+
+    def _revoke(self, request: Request, certificate: str) -> Reply:
+        if not self._may(request, EDIT_CERTIFICATES):
+            return failure(403, 10000, "Authentication error")
+        if self.certificates.pop(certificate, None) is None:
+            return failure(404, 1101, "Certificate not found")
+        return success({"id": certificate, "revoked_at": MOMENT})
+
     def _batch_delete(self, zone: str, body: dict[str, Any]) -> dict[str, Any] | Reply:
         gone = self.records[zone].pop(body["id"], None)
         return gone or failure(404, 81044, "Record does not exist.")
@@ -248,6 +368,61 @@ class CloudflareEmulator(Emulator):
         }
         self.records[zone][made["id"]] = made
         return made
+
+
+class OriginAuthority:
+    """Signs for webservers, as Cloudflare's own does: nobody but its proxies trusts it."""
+
+    def __init__(self) -> None:
+        self.days: float | None = None  # instead of what is asked for
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        unit = "CloudFlare Origin SSL ECC Certificate Authority"
+        self._name = x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "CloudFlare, Inc."),
+                x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
+            ]
+        )
+        own = self._begun(self._name, self._key.public_key(), 3650)
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        own = own.add_extension(usage, critical=True)
+        own = own.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        identity = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        own = own.add_extension(identity, critical=False)
+        self.root = (
+            own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+        )
+
+    def _begun(self, subject: x509.Name, public: Any, days: float) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder()
+            .issuer_name(self._name)
+            .subject_name(subject)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=5))
+            .not_valid_after(now + timedelta(days=days))
+        )
+
+    def sign(self, request: str, names: list[str], days: float) -> x509.Certificate:
+        public = x509.load_pem_x509_csr(request.encode()).public_key()
+        subject = x509.Name(
+            [x509.NameAttribute(NameOID.COMMON_NAME, "CloudFlare Origin Certificate")]
+        )
+        alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return (
+            self._begun(subject, public, self.days or days)
+            .add_extension(alternatives, critical=False)
+            .add_extension(authority, critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+def _inside(name: str, zone: str) -> bool:
+    return name == zone or name.endswith(f".{zone}")
 
 
 def success(result: Any, **more: Any) -> Reply:

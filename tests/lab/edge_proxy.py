@@ -2,7 +2,8 @@
 
 Listens on ports 80 and 443 of ADDRESS and asks the webserver from there, over HTTPS with the
 certificate checked and one of its own shown. FOLDER holds edge.pem and client.pem (certificate and
-key), root.pem (the authority of the webserver's certificate), and origin (its address).
+key), root.pem (the authority of the webserver's certificate), origin (its address), and access
+(the places, one a line, that only visitors with the cookie CF_Authorization may see).
 """
 
 from __future__ import annotations
@@ -22,8 +23,19 @@ class Handler(BaseHTTPRequestHandler):
     server: ThreadingHTTPServer
 
     def do_GET(self) -> None:
+        if self.is_closed():
+            self.send_response(302)
+            self.send_header("Location", "https://team.cloudflareaccess.com/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         connection = http.client.HTTPConnection(HOST)
-        connection.sock = self.origin()
+        try:
+            connection.sock = self.origin()
+        except ssl.SSLCertVerificationError:
+            # Cloudflare says 526: invalid SSL certificate
+            self.send_error(500)
+            return
         kept = {name: value for name, value in self.headers.items() if name != "Connection"}
         visitor = {"CF-Connecting-IP": self.client_address[0]}
         connection.request("GET", self.path, headers=kept | visitor)
@@ -37,6 +49,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         connection.close()
+
+    def is_closed(self) -> bool:
+        place = HOST + self.path.partition("?")[0]
+        closed = (FOLDER / "access").read_text().split()
+        inside = any(place == one or place.startswith(f"{one}/") for one in closed)
+        return inside and "CF_Authorization=" not in self.headers.get("Cookie", "")
 
     def origin(self) -> socket.socket:
         port = self.server.server_address[1]

@@ -54,6 +54,10 @@ dns:
 object_storage: {{credentials: {{environment: SPACES}}}}
 ssh: {{build_machine: {addresses.VISITOR}}}
 """
+MORE = f"""
+tls: {{authority: cloudflare-origin}}
+gateway: {{enabled: true, users: [{{name: editor, email: editor@{ZONE}}}]}}
+"""
 
 
 def certificate(path: Path, name: str) -> None:
@@ -102,12 +106,14 @@ class Proxied:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         return done.stdout
 
-    def ask(self, source: str, target: str, *options: str | Path) -> tuple[int, str]:
-        """Ask for the site's first page; returns its HTTP status (0: no answer) and text."""
+    def ask(
+        self, source: str, target: str, *options: str | Path, path: str = "/"
+    ) -> tuple[int, str]:
+        """Ask for a page of the site; returns its HTTP status (0: no answer) and text."""
         done = self.inside(
             *("curl", "-sS", "-m", "5", "--interface", source),
             *("--resolve", f"{HOST}:443:{target}", "-w", "\n%{http_code}", *options),
-            f"https://{HOST}/",
+            f"https://{HOST}{path}",
         )
         text, _, status = done.stdout.rpartition("\n")
         return int(status or 0), text
@@ -120,7 +126,7 @@ class Proxied:
 
 
 class Watched(ServedCloudflare):
-    """Tells the proxy where the webserver is."""
+    """Tells the proxy where the webserver is, and what is behind Zero Trust Access."""
 
     told: Path
 
@@ -131,6 +137,7 @@ class Watched(ServedCloudflare):
                 for record in records.values():
                     if record["type"] == "A":
                         self.told.write_text(record["content"])
+            self.told.with_name("access").write_text("\n".join(self.places()))
         return reply
 
 
@@ -144,6 +151,7 @@ def proxied(laboratory: Laboratory, tmp_path: Path) -> Iterator[Proxied]:
     (tmp_path / "authority.json").write_text(json.dumps(asdict(services.acme)))
     (tmp_path / "answers.yaml").write_text(ANSWERS)
     (tmp_path / "root.pem").write_text(services.acme.root)
+    (tmp_path / "access").write_text("")
     certificate(tmp_path / "edge.pem", HOST)
     certificate(tmp_path / "client.pem", "the-edge")
     public = x509.load_pem_x509_certificate((tmp_path / "client.pem").read_bytes())
@@ -269,8 +277,36 @@ def test_a_site_behind_proxies_answers_through_them_only(proxied: Proxied) -> No
     assert "10.77.0.8/31" in proxied.laboratory.enter(web.id, "ufw", "status")
     assert proxied.ask(ANYBODY, EDGE, *trust)[0] == 200
 
-    proxied.cloudflare.networks = [f"{EDGE}/31"]
+    proxied.cloudflare.networks = [f"{EDGE}/31", "10.77.0.8/31"]
+    proxied.laboratory.enter(web.id, *later)
+    assert proxied.agent(web, "run", "--wait", "60")["ok"] is True
+
+    # from now on a certificate that the proxies trust and nobody else, and a gate
+    assert proxied.cloudflare.certificates == {}
+    assert proxied.ask(ANYBODY, EDGE, *trust, path="/wp-login.php")[0] == 200
+    (proxied.folder / "answers.yaml").write_text(ANSWERS + MORE)
+    proxied.run("deploy", proxied.folder / "answers.yaml", "--json", "--yes")
+    assert proxied.ask(ANYBODY, EDGE, *trust)[0] == 500, "the edge trusts the old authority only"
+    (proxied.folder / "root.pem").rename(proxied.folder / "public.pem")
+    (proxied.folder / "root.pem").write_text(proxied.cloudflare.authority.root)
+    assert proxied.ask(ANYBODY, EDGE, *trust)[0] == 200
+    assert proxied.ask(addresses.VISITOR, origin, *root)[0] == 200
+    assert proxied.ask(addresses.VISITOR, origin, "--cacert", proxied.folder / "public.pem")[0] == 0
+    (shown,) = proxied.cloudflare.certificates.values()
+    assert shown["hostnames"] == [HOST]
+    proxied.run("deploy", proxied.folder / "answers.yaml", "--json", "--yes")
+    assert list(proxied.cloudflare.certificates.values()) == [shown]
+
+    # the edge asks who it is before the login form; the site is as open as ever
+    for path in ("/wp-login.php", "/wp-admin/", "/wp-admin/users.php"):
+        assert proxied.ask(ANYBODY, EDGE, *trust, path=path)[0] == 302
+    known = ("-H", "Cookie: CF_Authorization=somebody")
+    assert proxied.ask(ANYBODY, EDGE, *trust, *known, path="/wp-login.php")[0] == 200
+    assert proxied.ask(ANYBODY, EDGE, *trust)[0] == 200
+
     proxied.run("destroy", "--yes", "demo")
+    assert proxied.cloudflare.certificates == {}
+    assert (proxied.cloudflare.applications, proxied.cloudflare.policies) == ({}, {})
     assert proxied.cloudflare.lookup(HOST)[1] == []
     found = provider.resources("demo")
     assert not [resource for resource in found if resource.kind is ResourceKind.MACHINE]

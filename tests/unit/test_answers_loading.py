@@ -189,7 +189,11 @@ def test_a_newer_version_says_what_to_do() -> None:
         ("mode: development", "machines: {timezone: Europe/Vena}", "did you mean Europe/Vienna?"),
         ("mode: development", "ssh: {build_machine: 10.0.0.1/8}", "(write 10.0.0.0/8)"),
         ("mode: development", "tls: {authority: http://a.example}", "it must start with https://"),
-        ("mode: development", "tls: {authority: zerosll}", "letsencrypt-staging, zerossl or"),
+        (
+            "mode: development",
+            "tls: {authority: zerosll}",
+            "letsencrypt-staging, zerossl, cloudflare-origin or",
+        ),
         ("name: demo", "name: 12", "found 12; allowed: 2 to 24 characters"),
         ("name: demo", "name: a", "name: found 'a'"),
         ("name: demo", "name: demo-", "name: found 'demo-'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from wizard.answers.fields import ORIGIN
 from wizard.answers.problems import KeyPath, Problem, shown
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _LEAVE_OUT = "leave it out"
 def inconsistencies(answers: Answers) -> list[Problem]:
     """Return everything that does not fit together, in the order of the document."""
     checks = (_provider, _application, _domain, _dns, _database, _counts, _storage, _ports)
-    later = (_backups, _baselines, _notifications, _gateway, _scaling)
+    later = (_tls, _backups, _baselines, _notifications, _gateway, _scaling)
     return [problem for check in checks + later for problem in check(answers)]
 
 
@@ -231,6 +232,16 @@ def _ports(answers: Answers) -> Iterator[Problem]:
         )
 
 
+def _tls(answers: Answers) -> Iterator[Problem]:
+    if answers.tls.authority == ORIGIN and not answers.dns.proxied:
+        yield _problem(
+            "tls.authority",
+            f"'{ORIGIN}' without proxies",
+            "another authority, or dns.proxied: true; only Cloudflare's proxies trust this one",
+            "dns.proxied",
+        )
+
+
 def _backups(answers: Answers) -> Iterator[Problem]:
     if answers.backups.second_storage is not None and not answers.backups.periods:
         yield _problem(
@@ -265,9 +276,16 @@ def _notifications(answers: Answers) -> Iterator[Problem]:
 
 def _gateway(answers: Answers) -> Iterator[Problem]:
     gateway = answers.gateway
-    if gateway.enabled and not gateway.users:
+    if gateway.enabled and not (gateway.users or gateway.domains):
         yield _problem(
             "gateway.users", "no users", "at least one user, or enabled: false", "gateway.enabled"
+        )
+    if gateway.domains and not answers.dns.proxied:
+        yield _problem(
+            "gateway.domains",
+            "e-mail domains without proxies",
+            f"{_LEAVE_OUT}, or dns.proxied: true; only Zero Trust Access knows them",
+            "dns.proxied",
         )
     names = [user.name for user in gateway.users]
     for index, name in enumerate(names):

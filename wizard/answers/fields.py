@@ -20,7 +20,9 @@ from pydantic import AfterValidator, Field, Strict, StringConstraints, WithJsonS
 from pydantic_core import PydanticCustomError
 
 HINT = "hint"
-TLS_AUTHORITIES = ("letsencrypt", "letsencrypt-staging", "zerossl")
+ORIGIN = "cloudflare-origin"
+"""The authority that only Cloudflare's proxies trust."""
+TLS_AUTHORITIES = ("letsencrypt", "letsencrypt-staging", "zerossl", ORIGIN)
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 # at least two labels, the last not all digits (it would be an address)
 _FQDN = rf"({_LABEL}\.)+([a-z]|[a-z][a-z0-9-]{{0,61}}[a-z0-9])"

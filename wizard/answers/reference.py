@@ -116,6 +116,8 @@ def _works(key: str) -> str:
         return "not yet"
     if key in support.WITH_CLOUDS:
         return "with a cloud"
+    if key.split(".")[0] in support.WITH_PROXIES:
+        return "with `dns.proxied`"
     if key in support.WORKING:
         return ", ".join(f"`{v if isinstance(v, str) else shown(v)}`" for v in support.WORKING[key])
     if key == "tls.authority":

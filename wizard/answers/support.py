@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from wizard.answers.fields import TLS_AUTHORITIES
+from wizard.answers.fields import ORIGIN, TLS_AUTHORITIES
 from wizard.answers.model import Answers
 from wizard.answers.problems import KeyPath, Problem, parsed, shown
 from wizard.errors import NotSupportedError
@@ -42,7 +42,6 @@ NOT_YET = (
     "baselines",
     "assets",
     "notifications",
-    "gateway",
     "scaling",
 )
 """Keys and sections that only work with their defaults in this version."""
@@ -54,10 +53,13 @@ WITH_CLOUDS = (
 )
 """Keys that only work with their defaults in a rehearsal, which knows better."""
 
+WITH_PROXIES = ("gateway",)
+"""Sections that only work with their defaults where no proxies stand in front of the site."""
+
 WITH_OTHERS = ("machines.sizes.autoscaler",)
 """Keys that are right only together with values that do not work yet."""
 
-AUTHORITIES = ("letsencrypt", "letsencrypt-staging")
+AUTHORITIES = ("letsencrypt", "letsencrypt-staging", ORIGIN)
 """The authorities known by name that work; any URL does."""
 
 
@@ -111,7 +113,9 @@ def _authority(answers: Answers) -> Iterator[Problem]:
 
 
 def _sections(answers: Answers) -> Iterator[Problem]:
-    for key in (*NOT_YET, *(WITH_CLOUDS if answers.provider.name == "local" else ())):
+    with_clouds = WITH_CLOUDS if answers.provider.name == "local" else ()
+    with_proxies = () if answers.dns.proxied else WITH_PROXIES
+    for key in (*NOT_YET, *with_clouds, *with_proxies):
         path = parsed(key)
         value: Any = answers
         default: Any = None

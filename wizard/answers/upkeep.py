@@ -92,15 +92,19 @@ class Notifications(Section):
 class GatewayUser(Section):
     """A person who may pass the gateway."""
 
-    name: UserName = Field(description="Name to log in with.")
-    email: Email = Field(description="Where the password is sent.")
+    name: UserName = Field(description="Name to log in with; Zero Trust Access needs none.")
+    email: Email = Field(description="Where the password, or the code to pass, is sent.")
 
 
 class Gateway(Section):
-    """Asks for a second password in front of the application's administration."""
+    """Asks who it is in front of the application's administration: Cloudflare's Zero Trust Access
+    where `dns.proxied`, elsewhere by a second password."""
 
     enabled: bool = Field(False, description="Ask for it.")
     users: Many[GatewayUser] = Field((), description="Who may pass.")
+    domains: Distinct[Fqdn] = Field(
+        (), description="E-mail domains that may all pass; only with Zero Trust Access."
+    )
     paths: Distinct[UrlPath] = Field(
         (), description="Paths behind it; none: the application's administration."
     )

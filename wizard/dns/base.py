@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from wizard.secrets import Secret
+
 
 @dataclass(frozen=True)
 class RecordSet:
@@ -33,6 +35,50 @@ class Edge:
     wrong: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a deployment wants of the proxies: certificates of their own `origin` authority, an
+    `access` gate."""
+
+    origin: bool = False
+    access: bool = False
+
+
+NOTHING = Wanted()
+
+
+class OriginAuthority(Protocol):
+    """Signs certificates that only the proxies trust. A certificate is ours when it is for our
+    key: nothing else has to be remembered of it."""
+
+    def certificate(self, key: Secret, names: tuple[str, ...]) -> str:
+        """Return a certificate (PEM) for the key (PEM) and exactly these names with more than a
+        third of its time left, ordered if there is none."""
+
+    def revoke(self, key: Secret, keep: str = "") -> int:
+        """Revoke all certificates of the key but `keep` (PEM); return how many."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the proxies let only known people through to: `places` (host and path, all below it
+    too), people by `emails` and by whole e-mail `domains`."""
+
+    places: tuple[str, ...]
+    emails: tuple[str, ...]
+    domains: tuple[str, ...] = ()
+
+
+class Access(Protocol):
+    """The proxies' gate. Only the deployment's own is ever touched."""
+
+    def ensure(self, deployment: str, gate: Gate) -> bool:
+        """Make the gate so; True if something changed."""
+
+    def remove(self, deployment: str) -> bool:
+        """Take the gate away; False if there was none."""
+
+
 class DnsProvider(Protocol):
     """Serves one zone. Errors are ProviderError, or TransientError where retrying may help."""
 
@@ -44,8 +90,14 @@ class DnsProvider(Protocol):
     def name_servers(self) -> tuple[str, ...]:
         """Return the names of the servers that the zone's parent has to name, none if unknown."""
 
-    def edge(self) -> Edge:
+    def edge(self, wanted: Wanted = NOTHING) -> Edge:
         """Return the proxies; ProviderError if this provider has none."""
+
+    def origin(self) -> OriginAuthority:
+        """Return the authority of the proxies; ProviderError if this provider has none."""
+
+    def access(self) -> Access:
+        """Return the gate of the proxies; ProviderError if this provider has none."""
 
     def records(self, deployment: str) -> list[RecordSet]:
         """Return the record sets that belong to the deployment, asked from the server now."""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from wizard.dns.base import Edge, RecordSet
+from wizard.dns.base import NOTHING, Edge, RecordSet, Wanted
+from wizard.dns.cloudflare_access import ZeroTrust
 from wizard.dns.cloudflare_api import (
     TIMEOUT,
     URL,
@@ -20,6 +21,7 @@ from wizard.dns.cloudflare_api import (
     is_missing,
     senseless,
 )
+from wizard.dns.cloudflare_origin import Origin
 from wizard.dns.exchange import Address
 from wizard.dns.hosted import OWNER, Change, Entry, HostedDns
 from wizard.errors import ProviderError, TransientError
@@ -37,6 +39,7 @@ CLIENT_CA = config_templates() / "nginx" / "cloudflare-origin-pull-ca.pem"
 """Signs what Cloudflare shows to webservers, for all its customers alike; ends in November 2029.
 https://developers.cloudflare.com/ssl/origin-configuration/authenticated-origin-pull/"""
 
+_FOR_CHALLENGES = "always_use_https"
 _READ_SETTINGS = "Zone / Zone Settings / Read"
 # setting -> what it must be, why, and where a person finds it
 _SETTINGS = {
@@ -45,7 +48,7 @@ _SETTINGS = {
         "only Full (strict) checks the webservers' certificate",
         "SSL/TLS, Overview, encryption mode",
     ),
-    "always_use_https": (
+    _FOR_CHALLENGES: (
         "off",
         "the certificate's first challenge comes over HTTP; the webservers redirect all else",
         "SSL/TLS, Edge Certificates, Always Use HTTPS",
@@ -79,7 +82,7 @@ class Cloudflare(HostedDns):
         super().__init__(zone, authoritative, pause)
         self._api = Api(token, url, timeout)
         self._records = self._api.client.dns.records.with_raw_response
-        self._zone_id = ""
+        self._zone_id = self._account_id = ""
         self._server_names: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -119,6 +122,7 @@ class Cloudflare(HostedDns):
     def _use_zone(self, item: dict[str, Any], doing: str) -> None:
         try:
             self._zone_id = str(item["id"])
+            self._account_id = str(item["account"]["id"])
             self._server_names = tuple(str(name) for name in item["name_servers"])
         except (KeyError, TypeError) as error:
             raise senseless(doing, f"a zone without {error}") from error
@@ -157,7 +161,16 @@ class Cloudflare(HostedDns):
         self._zone()
         return self._server_names
 
-    def edge(self) -> Edge:
+    def origin(self) -> Origin:
+        """Return Cloudflare's authority for certificates of webservers."""
+        self._zone()
+        return Origin(self._api, self._zone_id)
+
+    def access(self) -> ZeroTrust:
+        """Return Zero Trust Access of the account that the zone belongs to."""
+        return ZeroTrust(self._api, zone=self._zone(), account_id=self._account_id)
+
+    def edge(self, wanted: Wanted = NOTHING) -> Edge:
         """Return Cloudflare's proxies."""
         self._zone()
         doing = "ask for the addresses of Cloudflare's proxies"
@@ -169,13 +182,17 @@ class Cloudflare(HostedDns):
             raise senseless(doing, f"no list of networks: {error}") from error
         if not networks:
             raise senseless(doing, "an empty list")
-        return Edge(networks, f"{self._api.url}/ips", CLIENT_CA.read_text(), tuple(self._wrong()))
+        return Edge(
+            networks, f"{self._api.url}/ips", CLIENT_CA.read_text(), tuple(self._wrong(wanted))
+        )
 
-    def _wrong(self) -> Iterator[str]:
+    def _wrong(self, wanted: Wanted) -> Iterator[str]:
         """Yield which of the zone's settings would let proxies talk to webservers unsafely or not
-        at all."""
+        at all, and which rights the token lacks."""
         get = self._api.client.zones.settings.with_raw_response.get
         for setting, (right, why, place) in _SETTINGS.items():
+            if setting == _FOR_CHALLENGES and wanted.origin:
+                continue
             doing = f"read the zone's setting {setting}"
             given = {"setting_id": setting, "zone_id": self._zone_id}
             try:
@@ -183,13 +200,17 @@ class Cloudflare(HostedDns):
             except TransientError:
                 raise
             except ProviderError as error:
-                yield f"{error.what}: {error.why}; {error.cure}"
+                yield _in_a_line(error)
                 continue
             value = told.get("value") if isinstance(told, dict) else None
             if value is None:
                 raise senseless(doing, "it holds no value")
             if value != right:
                 yield f"{place} is {value!r}, must be {right!r}: {why}"
+        if wanted.origin:
+            yield from _unless_refused(self.origin().check)
+        if wanted.access:
+            yield from _unless_refused(self.access().check)
 
     def _entries(self, deployment: str, record: RecordSet) -> list[Entry]:
         entries = super()._entries(deployment, record)
@@ -235,6 +256,19 @@ class Cloudflare(HostedDns):
             if error.code not in _UNCERTAIN and not is_missing(error):
                 raise
         return False
+
+
+def _unless_refused(check: Callable[[], None]) -> Iterator[str]:
+    try:
+        check()
+    except TransientError:
+        raise
+    except ProviderError as error:
+        yield _in_a_line(error)
+
+
+def _in_a_line(error: ProviderError) -> str:
+    return f"{error.what}: {error.why}; {error.cure}"
 
 
 def _body(entry: Entry) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from wizard.dns import propagation
-from wizard.dns.base import Edge, RecordSet
+from wizard.dns.base import NOTHING, Access, Edge, OriginAuthority, RecordSet, Wanted
 from wizard.dns.exchange import Address
 from wizard.errors import ProviderError, TransientError
 
@@ -166,9 +166,20 @@ class HostedDns(ABC):
         """Return the names of the servers that the zone's parent has to name, none if unknown."""
         return ()
 
-    def edge(self) -> Edge:
+    def edge(self, wanted: Wanted = NOTHING) -> Edge:
         """Return the proxies; ProviderError: only few providers have any."""
-        raise ProviderError(
+        raise self._no_proxies()
+
+    def origin(self) -> OriginAuthority:
+        """Return the authority of the proxies; ProviderError: only few providers have any."""
+        raise self._no_proxies()
+
+    def access(self) -> Access:
+        """Return the gate of the proxies; ProviderError: only few providers have any."""
+        raise self._no_proxies()
+
+    def _no_proxies(self) -> ProviderError:
+        return ProviderError(
             f"{self.title} has no proxies",
             where="dns.proxied",
             cure="set dns.proxied to false, or choose the DNS provider cloudflare",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wizard.agent.backup import point_name
-from wizard.engine import agents, open, ssh
+from wizard.engine import agents, origin, ssh
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
 from wizard.engine.verify import wait_for_site
@@ -183,10 +183,10 @@ def _close(context: Context, machine: str, closed: bool) -> str:
 
 
 def _verify(context: Context, report: Reporter) -> str:
-    authority = open.authority(context.answers, context.services)
+    root = origin.trusted(context)
     first = context.state.machines[keepers(context)["files"]]
     host = context.plan.application.hosts[0]
-    wait_for_site(host, first.access_address, authority.root, _SITE_DEADLINE, report.stop)
+    wait_for_site(host, first.access_address, root, _SITE_DEADLINE, report.stop)
     return f"{context.state.url} answers"
 
 

@@ -28,7 +28,8 @@ from wizard.storage.s3 import S3Bucket
 class Context:
     """One run on one deployment. `secrets` are what was made for it, `credentials` what the user
     put into the home; `network`, `services`, `dns`, `bucket` and `backups` (a bucket
-    too, where backups are made) are set by the first steps and only read by later ones."""
+    too, where backups are made) are set by the first steps and only read by later ones; so is
+    `certificate` (PEM), where the proxies' own authority signs it."""
 
     answers: Answers
     plan: Plan
@@ -43,6 +44,7 @@ class Context:
     dns: DnsProvider | None = None
     bucket: Bucket | None = None
     backups: Bucket | None = None
+    certificate: str = ""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def update(self, change: Callable[[State], State]) -> State:

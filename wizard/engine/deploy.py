@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from wizard.dns.base import RecordSet
-from wizard.engine import agents, backups, open
+from wizard.engine import agents, backups, gate, origin
 from wizard.engine.configure import configure
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -31,6 +31,8 @@ from wizard.rules import Role
 
 BUNDLE_KEY = "state/bundle.age"
 PEERS_KEY = "peers.json"
+ORIGIN = "origin"
+"""The step that orders a certificate of the proxies' own authority."""
 SSH_DEADLINE = 300.0
 """Seconds a new machine may take until its SSH answers; clouds need 20 to 90."""
 CHECK_DEADLINE = 60.0
@@ -47,6 +49,8 @@ def steps(context: Context) -> list[Step]:
         Step("network", "private network", lambda r: _network(context, r), ("provider",)),
         Step("firewall", "native firewall", lambda r: _firewall(context, r), ("network",)),
         Step("bucket", "bucket", lambda r: _bucket(context, r), ("provider",)),
+        *_gate(context),
+        *_origin(context),
         *(step for machine in machines for step in _machine_steps(context, machine)),
         Step(
             "peers",
@@ -58,7 +62,8 @@ def steps(context: Context) -> list[Step]:
             "dns",
             "DNS records",
             lambda report: _dns(context, report),
-            needs=tuple(f"create:{m.name}" for m in webservers),
+            # nobody passes before there is a gate
+            needs=(*(s.id for s in _gate(context)), *(f"create:{m.name}" for m in webservers)),
             expected=2,
         ),
         *(step for machine in webservers for step in _site(context, machine)),
@@ -75,6 +80,7 @@ def steps(context: Context) -> list[Step]:
             lambda report: _publish(context, report),
             needs=("verify",),
         ),
+        *_revocation(context),
         *backups.first_point(context),
         Step(
             "save",
@@ -133,6 +139,8 @@ def _site(context: Context, machine: PlannedMachine) -> list[Step]:
     leader = webservers[0]
     # the authority may ask any webserver that is in DNS
     first = ("dns", *(f"configure:{m}" for m in webservers))
+    if origin.is_chosen(context):
+        first = (ORIGIN, *first)
     database = tuple(f"configure:{m.name}" for m in context.plan.of_role(Role.DATABASE))
     return [
         Step(
@@ -155,6 +163,26 @@ def _site(context: Context, machine: PlannedMachine) -> list[Step]:
             expected=8,
         ),
     ]
+
+
+def _gate(context: Context) -> list[Step]:
+    if not gate.concerns(context):
+        return []
+    return [Step("gate", "Zero Trust Access", lambda r: gate.ensure(context, r), ("provider",))]
+
+
+def _origin(context: Context) -> list[Step]:
+    if not origin.is_chosen(context):
+        return []
+    title = "certificate of the proxies' authority"
+    return [Step(ORIGIN, title, lambda report: origin.order(context, report), ("provider",))]
+
+
+def _revocation(context: Context) -> list[Step]:
+    if not origin.was_ordered(context):
+        return []
+    title = "revoke certificates of before"
+    return [Step("revoke", title, lambda r: origin.revoke_others(context, r), ("publish",))]
 
 
 def _provider(context: Context, report: Reporter) -> str:
@@ -355,17 +383,17 @@ def _check(context: Context, machine: PlannedMachine, report: Reporter) -> str:
 
 
 def _verify(context: Context, report: Reporter) -> str:
-    authority = open.authority(context.answers, context.services)
+    root = origin.trusted(context)
     webservers = [m for m in context.state.machines.values() if m.role is Role.WEBSERVER]
     if not webservers:
         raise MachineError("there is no webserver to ask")
     first = webservers[0]
     canonical = context.plan.application.hosts[0]
     for machine in webservers:
-        wait_for_site(canonical, machine.access_address, authority.root, SITE_DEADLINE, report.stop)
+        wait_for_site(canonical, machine.access_address, root, SITE_DEADLINE, report.stop)
     local = first.access_address != first.public_address
     url = f"https://{first.access_address if local else canonical}/"
-    context.update(lambda state: _deployed(context, state, url, authority.root))
+    context.update(lambda state: _deployed(context, state, url, root))
     return f"{url} answers"
 
 

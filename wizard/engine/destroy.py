@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 
-from wizard.engine import backups, graph
+from wizard.engine import backups, gate, graph, origin
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
 from wizard.errors import ProviderError
@@ -49,6 +49,13 @@ def destroy(
         Step("dns", "delete DNS records", lambda r: _dns(context, r), before),
         Step("bucket", "delete the bucket", lambda r: _bucket(context.bucket, context, r), before),
     ]
+    if gate.concerns(context):
+        title = "take the gate away"
+        first.append(Step("gate", title, lambda r: gate.remove(context, r), ("dns",)))
+    if origin.was_ordered(context):
+        title = "revoke the certificate"
+        # after the names: nobody meets a certificate that is not good any more
+        first.append(Step("revoke", title, lambda r: origin.revoke_all(context, r), ("dns",)))
     if context.plan.backups and not stay:
         first.append(
             Step(

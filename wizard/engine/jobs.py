@@ -6,7 +6,7 @@ import json
 import secrets as random
 
 from wizard.dns.base import Edge
-from wizard.engine import open
+from wizard.engine import open, origin
 from wizard.engine.backups import kept_password
 from wizard.engine.context import Context
 from wizard.home import keys
@@ -35,7 +35,6 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
     assert context.network is not None
     found = context.state.machines[machine.name]
     storage = open.storage(answers, context.services, secrets)
-    authority = open.authority(answers, context.services)
     database = next(m for m in context.state.machines.values() if m.role is Role.DATABASE)
     login = keys.key_pair(secrets, "ssh_key")
     identities = {
@@ -63,6 +62,9 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
     )
     if machine.role is Role.DATABASE:
         given["database_tls_key"] = Secret(identity["key"])
+    leader = machine.name == plan.of_role(Role.WEBSERVER)[0].name
+    if leader and phase is Phase.CERTIFICATE and origin.is_chosen(context):
+        given["certificate"] = origin.given(context)
     name = plan.application.kind
     return MachineJob(
         deployment=plan.deployment,
@@ -99,7 +101,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             user=name,
             certificate=identity["certificate"],
         ),
-        tls=TlsSettings(authority.directory, plan.tls_email, authority.ca_bundle),
+        tls=_tls(context),
         application=ApplicationSettings(
             kind=plan.application.kind,
             title=plan.application.title,
@@ -108,11 +110,18 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             locale=plan.application.locale,
         ),
         edge=_edge(plan.edge),
-        leader=machine.name == plan.of_role(Role.WEBSERVER)[0].name,
+        leader=leader,
         backup=_backup(plan.backups),
         age_recipients=tuple(keys.age_recipient(i) for i in identities.values()),
         secrets=given,
     )
+
+
+def _tls(context: Context) -> TlsSettings:
+    if origin.is_chosen(context):
+        return TlsSettings("", "", given=True)
+    authority = open.authority(context.answers, context.services)
+    return TlsSettings(authority.directory, context.plan.tls_email, authority.ca_bundle)
 
 
 def _edge(edge: Edge | None) -> EdgeSettings | None:

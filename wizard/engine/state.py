@@ -34,7 +34,8 @@ class MachineState:
 
 @dataclass(frozen=True)
 class State:
-    """Everything `status`, `ssh`, `destroy` and a second run need without asking anyone."""
+    """Everything `status`, `ssh`, `destroy` and a second run need without asking anyone. `gated`:
+    the proxies may have a gate of ours."""
 
     deployment: str
     bucket: str
@@ -48,6 +49,7 @@ class State:
     authority_root: str = ""
     deployed_at: str = ""
     bundle_digest: str = ""
+    gated: bool = False
     machines: dict[str, MachineState] = field(default_factory=dict)
 
     def with_machine(self, machine: MachineState) -> State:

@@ -30,12 +30,15 @@ class Answer:
 
 
 def ask(host: str, address: str, root: str) -> Answer:
-    """Ask `address` for https://`host`/ once, trusting `root` (PEM; empty: the system's roots).
+    """Ask `address` for https://`host`/ once, trusting `root` (PEM, or the
+    certificate itself; empty: the system's roots).
 
     Raises httpx.HTTPError when there is no valid HTTPS answer at all.
     """
     # no use of environment or ~/.netrc: a proxy there must not decide whether our site lives
     trust = ssl.create_default_context(cadata=root or None)
+    # `root` may be the site's certificate itself
+    trust.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     with httpx.Client(verify=trust, trust_env=False, timeout=TIMEOUT) as client:
         started = time.monotonic()
         response = client.get(

@@ -1,4 +1,7 @@
-"""Self-signed certificates that the build home gives to machines. Must not import: pyinfra."""
+"""Keys and self-signed certificates that the build home makes for machines.
+
+Must not import: pyinfra.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,18 @@ def self_signed(common_name: str, addresses: tuple[str, ...]) -> tuple[str, Secr
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode(), _pem(key)
+
+
+def private_key() -> Secret:
+    """Return a new P-256 key (PEM)."""
+    return _pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> Secret:
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return certificate.public_bytes(serialization.Encoding.PEM).decode(), Secret(private.decode())
+    return Secret(private.decode())

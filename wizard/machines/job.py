@@ -63,11 +63,13 @@ class BucketSettings:
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """ACME directory and account address; `ca_bundle` (PEM) to trust when talking to it."""
+    """ACME directory and account address; `ca_bundle` (PEM) to trust when talking to it. `given`:
+    the certificate comes with the job instead, and neither of the two is needed."""
 
     directory: str
     email: str
     ca_bundle: str = ""
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class MachineJob:
     `secrets` by name: `storage_secret_key` (where `bucket.access_key` is there), `age_identity`
     (this machine's AGE-SECRET-KEY), `database_password` (web and database), `database_tls_key`
     (database: the key of `database.certificate`), `admin_password` and `salts` (webserver,
-    application phase; salts is a JSON object or list of 8 random strings), `backup_password`
+    application phase; salts is a JSON object or list of 8 random strings), `certificate` (the
+    leader's certificate phase, where `tls.given`: key and certificate, PEM), `backup_password`
     where backups are made.
     """
 

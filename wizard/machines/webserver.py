@@ -24,9 +24,16 @@ def parts(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
 
 
 def certificate_parts(job: MachineJob) -> tuple[Part, ...]:
-    """Return what gets the real certificate: from the authority on the leader, else shared."""
-    command = f"{_CERTIFICATE} renew" if job.leader else f"{_CERTIFICATE} fetch"
-    step = Step("certificate", command, f"{_CERTIFICATE} state; cat {TLS}/current/fullchain.pem")
+    """Return what gets the real certificate: from the authority or with the job on the leader,
+    else shared."""
+    taken = job.leader and job.tls.given
+    word = "take" if taken else "renew" if job.leader else "fetch"
+    step = Step(
+        "certificate",
+        f"{_CERTIFICATE} {word}",
+        f"{_CERTIFICATE} state; cat {TLS}/current/fullchain.pem",
+        *((job.secrets["certificate"],) if taken else ()),
+    )
     return (Part("certificate", steps=(step,)),)
 
 
@@ -57,6 +64,7 @@ def _tls(job: MachineJob) -> Part:
         alternative_names=[f"DNS:{n}" for n in names] + [f"IP:{a}" for a in addresses],
         acme_root=ACME_ROOT,
         ca_bundle=ca_bundle,
+        given=job.tls.given,
         directory=shlex.quote(job.tls.directory),
         account=f"--email {shlex.quote(job.tls.email)}"
         if job.tls.email
@@ -64,7 +72,11 @@ def _tls(job: MachineJob) -> Part:
     )
     minute = crc32(job.deployment.encode())
     cron = render(
-        "cron/certificate.j2", leader=job.leader, minute=minute % 60, hour=minute // 60 % 12
+        "cron/certificate.j2",
+        leader=job.leader,
+        given=job.tls.given,
+        minute=minute % 60,
+        hour=minute // 60 % 12,
     )
     bundle = File(ca_bundle, job.tls.ca_bundle) if ca_bundle else Absent(f"{OURS}/acme-ca.pem")
     return Part(

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wizard.answers import loader
+from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
+from wizard.dns.base import Wanted
 from wizard.engine import open as engine_open
 from wizard.engine import state as states
 from wizard.engine.context import Context
@@ -103,8 +105,10 @@ def make_plan(home: Home, answers: Answers, credentials: SecretStore | None = No
     sizes and prices, with a token that is in the home only if its `credentials` are given."""
     account = engine_open.account(answers, credentials)
     facts = engine_open.provider(answers.provider.name, home, account).facts()
-    proxied = answers.dns.proxied
-    edge = engine_open.dns(answers, Services(), credentials).edge() if proxied else None
+    edge = None
+    if answers.dns.proxied:
+        wanted = Wanted(origin=answers.tls.authority == ORIGIN, access=answers.gateway.enabled)
+        edge = engine_open.dns(answers, Services(), credentials).edge(wanted)
     return build(answers, facts, planned_bucket(home, answers.name), edge)
 
 

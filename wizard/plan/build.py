@@ -5,8 +5,11 @@ Errors are AnswersError: the answers ask for something this provider does not ha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
-from wizard.dns.base import Edge
+from wizard.dns.base import Edge, Gate
 from wizard.errors import AnswersError
 from wizard.plan import firewall
 from wizard.plan.model import (
@@ -19,6 +22,9 @@ from wizard.plan.model import (
 )
 from wizard.providers.base import ProviderFacts, Size, Unit
 from wizard.rules import Role
+
+ADMINISTRATION = {"wordpress": ("/wp-login.php", "/wp-admin")}
+"""The paths of each application that a gate closes when answers name none."""
 
 _PREFIX = {Role.WEBSERVER: "web", Role.DATABASE: "db", Role.AUTOSCALER: "scaler"}
 
@@ -103,8 +109,9 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
         or ("the provider's own" if answers.provider.name == "local" else "letsencrypt"),
         tls_email=answers.tls.email or answers.application.admin.email,
         timezone=answers.machines.timezone,
-        notes=(*facts.notes, *(edge.wrong if edge else ())),
+        notes=(*facts.notes, *_about(answers), *(edge.wrong if edge else ())),
         edge=edge,
+        gate=_gate(answers, hosts),
         backups=PlannedBackups(
             f"{bucket}-backups",
             tuple((period, getattr(answers.backups.keep, period)) for period in periods),
@@ -112,6 +119,27 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
         if periods
         else None,
     )
+
+
+def _gate(answers: Answers, hosts: tuple[str, ...]) -> Gate | None:
+    gateway = answers.gateway
+    if not (gateway.enabled and answers.dns.proxied):
+        return None
+    paths = gateway.paths or ADMINISTRATION.get(answers.application.kind, ("/",))
+    return Gate(
+        tuple(f"{host}{path}".rstrip("/") for host in hosts for path in paths),
+        tuple(dict.fromkeys(user.email for user in gateway.users)),
+        gateway.domains,
+    )
+
+
+def _about(answers: Answers) -> Iterator[str]:
+    if answers.tls.authority == ORIGIN:
+        yield (
+            "the certificate is trusted by Cloudflare's proxies only: whoever asks the webservers "
+            "directly, or after dns.proxied is set to false, is warned by the browser; it is "
+            "renewed by a deploy, not by the machines"
+        )
 
 
 def _beyond(facts: ProviderFacts, deployment: str, vcpus: int) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
 from wizard.answers.problems import shown
 from wizard.plan.model import Plan, PlannedMachine, PlannedRecord
@@ -92,6 +93,8 @@ def difference(
         f"{key}: {cure}"
         for key, cure in KEPT.items()
         if any(f"{change.what}.".startswith(f"{key}.") for change in answers)
+        # one of the proxies' own authority is put in place at once, and as quickly replaced
+        and not (key == "tls.authority" and ORIGIN in (before.tls.authority, after.tls.authority))
     ]
     kept += [f"{name}: the machine stays, and is paid for, until it is destroyed" for name in gone]
     kept += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from wizard.dns.base import Edge
+from wizard.dns.base import Edge, Gate
 from wizard.providers.base import Size
 from wizard.rules import Role, Rule
 
@@ -87,6 +87,7 @@ class Plan:
     timezone: str
     notes: tuple[str, ...] = ()
     edge: Edge | None = None
+    gate: Gate | None = None
     backups: PlannedBackups | None = None
 
     @property

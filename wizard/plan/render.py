@@ -58,6 +58,7 @@ def to_text(plan: Plan) -> str:
             [(r.name, "A", _kept(r), ", ".join(r.machines)) for r in plan.records],
         ),
         "",
+        *_gate(plan),
         f"Certificate: {', '.join(plan.application.hosts)} from {plan.tls_authority}",
         f"Database: {plan.database_engine} on port {plan.database_port}, reached over TLS",
         "",
@@ -121,6 +122,7 @@ def to_plain(plan: Plan) -> dict[str, Any]:
             "hosts": list(plan.application.hosts),
         },
         "database": {"engine": plan.database_engine, "port": plan.database_port},
+        "gate": vars(plan.gate) if plan.gate else None,
         "tls": {"authority": plan.tls_authority, "email": plan.tls_email},
         "monthly_price": f"{plan.monthly_price:.2f}",
         "notes": list(plan.notes),
@@ -145,6 +147,13 @@ def rule_to_plain(rule: Rule) -> dict[str, Any]:
 def rule_text(rule: Rule) -> str:
     """Return what a rule lets in, in words."""
     return f"{rule.target}s {rule.port}/{rule.protocol} from {rule.source!s}"
+
+
+def _gate(plan: Plan) -> list[str]:
+    if plan.gate is None:
+        return []
+    people = (*plan.gate.emails, *(f"everybody at {domain}" for domain in plan.gate.domains))
+    return [f"Zero Trust Access before {', '.join(plan.gate.places)}: only {', '.join(people)}"]
 
 
 def _layers(plan: Plan) -> str:

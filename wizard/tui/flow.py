@@ -90,7 +90,7 @@ def _or(first: Predicate, second: Predicate) -> Predicate:
 
 # what a file says although it means nothing now is asked too, so that it is not lost
 _periods = _or(_any("backups.periods"), _any("backups.keep"))
-_gateway = _or(_is("gateway.enabled", True), _any("gateway.users"))
+_gateway = _or(_is("gateway.enabled", True), _or(_any("gateway.users"), _any("gateway.domains")))
 
 
 def _own_dns(draft: Draft) -> bool:
@@ -279,6 +279,7 @@ STEPS: tuple[Step, ...] = (
             Ask("firewall.machine", "A firewall on every machine"),
             Ask("gateway.enabled", "Second password before the administration"),
             Ask("gateway.users", "Who may pass", when=_gateway),
+            Ask("gateway.domains", "E-mail domains that may", when=_gateway),
             Ask("gateway.paths", "Paths behind it", when=_gateway),
         ),
     ),
