@@ -18,6 +18,9 @@ APT_TEST := knot knot-dnsutils openssh-server wrk shellcheck tmux zbar-tools \
 APT_IMAGE := qemu-system-x86 ovmf xorriso mtools squashfs-tools sbsigntool openssl zstd cpio kmod \
   lvm2 ntfs-3g dosfstools e2fsprogs fdisk
 
+# as many processes as cores; tests/conftest.py says what must not run beside its like
+SIDE_BY_SIDE := -n auto --dist loadgroup
+
 export BUILD_USB_HOME := $(REHEARSAL)/home
 # Debian's root file system for machines is built once (about 2 minutes) and shared by all labs
 export BUILD_USB_BASE_TREE := $(REHEARSAL)/base-trees
@@ -98,12 +101,12 @@ contracts: $(VENV)/installed-dev
 	$(VENV)/bin/lint-imports
 
 unit: $(VENV)/installed-dev
-	$(VENV)/bin/pytest tests/unit
+	$(VENV)/bin/pytest $(SIDE_BY_SIDE) tests/unit
 
 check: lint types contracts unit
 
 test: apt-rehearsal apt-test apt-image lint types contracts
-	env -u BUILD_USB_HOME $(VENV)/bin/pytest -m 'not image_long'
+	env -u BUILD_USB_HOME $(VENV)/bin/pytest $(SIDE_BY_SIDE) -m 'not image_long'
 
 test-image: apt-image $(VENV)/installed-dev
 	$(VENV)/bin/pytest -s tests/image tests/stick

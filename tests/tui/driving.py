@@ -29,7 +29,7 @@ PASSPHRASE = "correct horse battery staple"
 EXAMPLES = sorted(path.stem for path in (config_templates() / "answers").glob("*.yaml"))
 MODERN = {"TERM": "xterm-256color"}
 CONSOLE = {"TERM": "linux"}
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 Drive = Callable[[Pilot[None], WizardApp], Awaitable[None]]
 
