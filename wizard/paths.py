@@ -30,3 +30,9 @@ def hooks() -> Path:
 def on_stick() -> bool:
     """Say whether this is the image's own program (image/product/usr/lib/build-usb/environment)."""
     return bool(os.environ.get("BUILD_USB_STICK"))
+
+
+def requirements() -> Path:
+    """Return the list of all packages with their checksums."""
+    installed = _PACKAGE / "_data" / "requirements.txt"
+    return installed if installed.is_file() else _PACKAGE.parent / "requirements.txt"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wizard import __version__
-from wizard.cli import answers, backups, deployments, homes
+from wizard.cli import answers, backups, deployments, homes, scaling
 from wizard.cli.common import say
 from wizard.errors import BuildUsbError, ExitCode, UsageError
 
@@ -180,6 +180,20 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="development mode: make no restore point first (when a machine is broken)",
     )
+    scale = add(
+        "scale",
+        scaling.scale,
+        "production mode: ask for a number of webservers",
+        "Within the bounds of the answers; holds until the schedule's next change. `schedule` in "
+        "place of a number: what the schedule says.",
+    )
+    scale.add_argument("number", metavar="NUMBER", help="how many webservers, or `schedule`")
+    takes_name(scale)
+    for name, run, text in (
+        ("pause-scaling", scaling.pause, "production mode: add, replace and remove no webserver"),
+        ("resume-scaling", scaling.resume, "production mode: go on after pause-scaling"),
+    ):
+        takes_name(add(name, run, text))
     backup = add(
         "backup", backups.backup, "make a restore point now", "Database and files, encrypted."
     )

@@ -95,17 +95,19 @@ def status(arguments: argparse.Namespace) -> int:
 def ssh(arguments: argparse.Namespace) -> int:
     """Open a shell on a machine."""
     from wizard.home import keys
-    from wizard.operations import session
+    from wizard.operations import scaling, session
 
     home = open_home(arguments)
     deployment = session.choose(home, arguments.deployment)
     machines = session.read_state(deployment).machines
+    opened = session.unlock(home, arguments.passphrase_file)
+    if arguments.machine not in machines and scaling.refresh(opened, deployment):
+        machines = session.read_state(deployment).machines
     if arguments.machine not in machines:
         raise UsageError(
             f"{deployment.name} has no machine called {arguments.machine}",
             cure=f"choose one of: {', '.join(sorted(machines)) or 'none is made yet'}",
         )
-    opened = session.unlock(home, arguments.passphrase_file)
     key = keys.key_pair(opened.secrets(deployment), "ssh_key").private
     return keys.open_ssh(deployment, key, [arguments.machine, *arguments.words])
 

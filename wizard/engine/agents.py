@@ -17,7 +17,7 @@ def connection(context: Context, name: str) -> Connection:
     """Return how to reach a machine of the deployment."""
     found = context.state.machines[name]
     login = keys.key_pair(context.secrets, "ssh_key").private
-    return Connection(found.access_address, context.plan.ssh_port, login, found.host_key)
+    return Connection(context.address(found), context.plan.ssh_port, login, found.host_key)
 
 
 def call(context: Context, name: str, *words: str, seconds: float = 60.0) -> dict[str, Any]:

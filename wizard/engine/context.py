@@ -13,7 +13,7 @@ from wizard.answers.model import Answers
 from wizard.dns.base import DnsProvider
 from wizard.engine import open
 from wizard.engine import state as states
-from wizard.engine.state import State
+from wizard.engine.state import MachineState, State
 from wizard.events import Progress
 from wizard.home.home import DeploymentHome
 from wizard.home.journal import Journal
@@ -29,7 +29,11 @@ class Context:
     """One run on one deployment. `secrets` are what was made for it, `credentials` what the user
     put into the home; `network`, `services`, `dns`, `bucket` and `backups` (a bucket
     too, where backups are made) are set by the first steps and only read by later ones; so is
-    `certificate` (PEM), where the proxies' own authority signs it."""
+    `certificate` (PEM), where the proxies' own authority signs it.
+
+    `inside`: this runs on a machine of the deployment, and reaches the others at their private
+    addresses. `published`: webservers that DNS is to answer with, where an autoscaler has decided
+    it. `product`: the program that autoscalers run."""
 
     answers: Answers
     plan: Plan
@@ -45,6 +49,9 @@ class Context:
     bucket: Bucket | None = None
     backups: Bucket | None = None
     certificate: str = ""
+    inside: bool = False
+    published: frozenset[str] | None = None
+    product: str = ""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def update(self, change: Callable[[State], State]) -> State:
@@ -55,6 +62,10 @@ class Context:
                 states.save(self.home.state_file, changed)
                 self.state = changed
             return changed
+
+    def address(self, machine: MachineState) -> str:
+        """Return where this computer reaches a machine."""
+        return machine.private_address if self.inside else machine.access_address
 
     def connect(self, progress: Progress) -> None:
         """Prepare the provider and open what it and the answers name: services, DNS, bucket."""

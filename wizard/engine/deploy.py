@@ -7,12 +7,14 @@ interruption, kill -9 included, ends in the same place.
 from __future__ import annotations
 
 import json
+import platform
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from wizard.dns.base import RecordSet
-from wizard.engine import agents, backups, gate, origin
+from wizard.engine import agents, backups, fleets, gate, origin, product, station
 from wizard.engine.configure import configure
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -51,6 +53,7 @@ def steps(context: Context) -> list[Step]:
         Step("bucket", "bucket", lambda r: _bucket(context, r), ("provider",)),
         *_gate(context),
         *_origin(context),
+        *_program(context),
         *(step for machine in machines for step in _machine_steps(context, machine)),
         Step(
             "peers",
@@ -81,6 +84,7 @@ def steps(context: Context) -> list[Step]:
             needs=("verify",),
         ),
         *_revocation(context),
+        *_fleet(context),
         *backups.first_point(context),
         Step(
             "save",
@@ -95,6 +99,7 @@ def _machine_steps(context: Context, machine: PlannedMachine) -> list[Step]:
     """Return what every machine goes through, whatever its role."""
     name = machine.name
     site = ("certificate", "application") if machine.role is Role.WEBSERVER else ()
+    program = ("program",) if machine.role is Role.AUTOSCALER else ()
     return [
         Step(
             f"create:{name}",
@@ -116,7 +121,7 @@ def _machine_steps(context: Context, machine: PlannedMachine) -> list[Step]:
             f"configure:{name}",
             "configure",
             lambda report: _configure(context, machine, Phase.BASE, report),
-            needs=(f"contact:{name}", "peers"),
+            needs=(f"contact:{name}", "peers", *program),
             machine=name,
             expected=14,
         ),
@@ -185,6 +190,115 @@ def _revocation(context: Context) -> list[Step]:
     return [Step("revoke", title, lambda r: origin.revoke_others(context, r), ("publish",))]
 
 
+def joining(context: Context, machine: PlannedMachine, turn: threading.Lock) -> list[Step]:
+    """Return the steps by which a webserver joins a deployment that runs; those of all machines
+    are taken in `turn`."""
+    name = machine.name
+    database = context.plan.of_role(Role.DATABASE)[0]
+    create, contact, *_ = _machine_steps(context, machine)
+
+    def announce(report: Reporter) -> str:
+        with turn:
+            _peers(context, report)
+            return _configure(context, database, Phase.BASE, report)
+
+    def configuring(phase: Phase, *needs: str) -> Step:
+        return Step(
+            f"{phase}:{name}",
+            str(phase),
+            lambda report: _configure(context, machine, phase, report),
+            needs=needs,
+            machine=name,
+        )
+
+    return [
+        replace(create, needs=()),
+        contact,
+        Step("announce", "announce it to the others", announce, needs=(create.id,)),
+        configuring(Phase.BASE, contact.id),
+        configuring(Phase.CERTIFICATE, f"{Phase.BASE}:{name}"),
+        configuring(Phase.APPLICATION, f"{Phase.CERTIFICATE}:{name}", "announce"),
+    ]
+
+
+def keeping(context: Context, machine: PlannedMachine) -> list[Step]:
+    """Return the steps that make a webserver the one that keeps certificate and cron."""
+    steps: list[Step] = []
+    for phase in (Phase.BASE, Phase.APPLICATION):
+        steps.append(
+            Step(
+                f"{phase}:{machine.name}",
+                str(phase),
+                lambda report, phase=phase: _configure(context, machine, phase, report),  # type: ignore[misc]
+                needs=tuple(step.id for step in steps),
+                machine=machine.name,
+            )
+        )
+    return steps
+
+
+def leaving(context: Context) -> list[Step]:
+    """Return the steps that let the others forget webservers that are gone."""
+    database = context.plan.of_role(Role.DATABASE)[0]
+    return [
+        Step("peers", "announce who is left", lambda report: _peers(context, report)),
+        Step(
+            "database",
+            "take the accounts away",
+            lambda report: _configure(context, database, Phase.BASE, report),
+            needs=("peers",),
+        ),
+    ]
+
+
+def _program(context: Context) -> list[Step]:
+    """Return the step that carries the program that autoscalers run."""
+    if not context.plan.of_role(Role.AUTOSCALER):
+        return []
+    return [
+        Step(
+            "program",
+            "the autoscalers' program",
+            lambda report: _carry_program(context, report),
+            needs=("bucket",),
+            expected=5,
+        )
+    ]
+
+
+def _carry_program(context: Context, report: Reporter) -> str:
+    assert context.bucket is not None
+    answers = context.answers
+    packed = product.packed(
+        context.home.home.path / "cache",
+        (answers.provider.name, answers.dns.provider),
+        platform.machine(),
+        report.progress,
+    )
+    context.product = packed.digest
+    present = context.bucket.keys(product.FOLDER)
+    if packed.key not in present:
+        context.bucket.put(packed.key, packed.path.read_bytes())
+    for key in present:
+        if key != packed.key:
+            context.bucket.delete(key)
+    return f"{packed.path.stat().st_size / 1e6:.0f} MB, {packed.digest[:12]}"
+
+
+def _fleet(context: Context) -> list[Step]:
+    """Return the step that lets the autoscalers begin."""
+    if not context.plan.of_role(Role.AUTOSCALER):
+        return []
+    return [
+        Step(
+            "fleet",
+            "hand the webservers over to the autoscalers",
+            lambda _: f"{len(fleets.begin(context).fleet.webservers)} webservers",
+            needs=("publish",),
+        )
+    ]
+
+
 def _provider(context: Context, report: Reporter) -> str:
     edge = context.plan.edge
     if edge is not None and edge.wrong:
@@ -227,7 +341,7 @@ def _bucket(context: Context, report: Reporter) -> str:
 def _create(context: Context, machine: PlannedMachine, report: Reporter) -> str:
     plan = context.plan
     assert context.network is not None
-    first = keys.key_pair(context.secrets, f"first_host_key.{machine.name}")
+    first = _host_key(context, machine, "first_host_key")
     login = keys.key_pair(context.secrets, "ssh_key")
     context.journal.record("intent", report.step, name=machine.name)
     found = context.provider.ensure_machine(
@@ -240,7 +354,11 @@ def _create(context: Context, machine: PlannedMachine, report: Reporter) -> str:
             region=plan.region,
             network_id=context.network.id,
             user_data=user_data(
-                machine.name, plan.ssh_port, first.private, first.public, login.public
+                machine.name,
+                plan.ssh_port,
+                first.private,
+                first.public,
+                *station.logins(context),
             ),
             authorized_key=login.public,
         )
@@ -269,30 +387,36 @@ def _create(context: Context, machine: PlannedMachine, report: Reporter) -> str:
 def _contact(context: Context, machine: PlannedMachine, report: Reporter) -> str:
     """Wait for SSH under the pinned key, then replace the host key that user-data carried."""
     login = keys.key_pair(context.secrets, "ssh_key")
-    final = keys.key_pair(context.secrets, f"host_key.{machine.name}")
+    final = _host_key(context, machine, "host_key")
     found = context.state.machines[machine.name]
+    address, port = context.address(found), context.plan.ssh_port
 
     report.progress("waiting for SSH", 0, 1)
     if found.rotated:
-        wait_for_ssh(
-            found.access_address, context.plan.ssh_port, final.public, login.private, SSH_DEADLINE
-        )
+        wait_for_ssh(address, port, final.public, login.private, SSH_DEADLINE)
         return "answers"
-    first = keys.key_pair(context.secrets, f"first_host_key.{machine.name}")
-    connection = Connection(
-        found.access_address, context.plan.ssh_port, login.private, first.public
-    )
+    first = _host_key(context, machine, "first_host_key")
+    connection = Connection(address, port, login.private, first.public)
     rotate_host_key(connection, final.private, final.public, SSH_DEADLINE)
     context.update(
         lambda state: state.with_machine(
             replace(state.machines[machine.name], host_key=final.public, rotated=True)
         )
     )
-    _write_ssh_files(context)
+    write_ssh_files(context)
     return "host key of first boot replaced"
 
 
-def _write_ssh_files(context: Context) -> None:
+def _host_key(context: Context, machine: PlannedMachine, kind: str) -> keys.KeyPair:
+    """Return a machine's host key; webservers that autoscalers make too have one that all of them
+    can derive."""
+    if context.plan.mode == "production" and machine.role is Role.WEBSERVER:
+        return fleets.host_key(context, machine.name, kind)
+    return keys.key_pair(context.secrets, f"{kind}.{machine.name}")
+
+
+def write_ssh_files(context: Context) -> None:
+    """Write what `build-usb ssh` needs to reach the machines that are known."""
     with context.lock:
         hosts = [
             keys.SshHost(m.name, m.access_address, context.plan.ssh_port, m.host_key)
@@ -328,9 +452,12 @@ def _configure(context: Context, machine: PlannedMachine, phase: Phase, report: 
 
 def _dns(context: Context, report: Reporter) -> str:
     """Point the names at the leader, and at the others that they already pointed at: a new
-    webserver gets visitors when it has shown that it can serve them."""
+    webserver gets visitors when it has shown that it can serve them. Where autoscalers work it is
+    they who say it."""
     assert context.dns is not None
     context.dns.zone()
+    if context.published is not None:
+        return point(context, report)
     leader = context.plan.of_role(Role.WEBSERVER)[0].name
     known = {r.name: r.addresses for r in context.dns.records(context.plan.deployment)}
     return _point(
@@ -343,9 +470,17 @@ def _dns(context: Context, report: Reporter) -> str:
 
 
 def _publish(context: Context, report: Reporter) -> str:
+    if context.published is not None:
+        return point(context, report)
     if len(context.plan.of_role(Role.WEBSERVER)) == 1:
         return "one webserver: done"
     return _point(context, report, lambda planned, machine: True)
+
+
+def point(context: Context, report: Reporter) -> str:
+    """Make every name's records the addresses of the webservers that are published."""
+    published = context.published or frozenset()
+    return _point(context, report, lambda planned, machine: machine.name in published)
 
 
 def _point(
@@ -355,7 +490,8 @@ def _point(
     assert context.dns is not None
     changed = 0
     for planned in context.plan.records:
-        machines = [context.state.machines[name] for name in planned.machines]
+        known = context.state.machines
+        machines = [known[name] for name in planned.machines if name in known]
         addresses = tuple(sorted(m.public_address for m in machines if wanted(planned, m)))
         record = RecordSet(planned.name, addresses, planned.ttl, planned.proxied)
         context.journal.record("intent", report.step, name=planned.name)

@@ -13,6 +13,7 @@ from wizard.engine.graph import Reporter, Step
 from wizard.errors import ProviderError
 from wizard.events import EventSink
 from wizard.providers.base import Resource, ResourceKind
+from wizard.rules import Role
 from wizard.storage.base import Bucket
 
 KEEP = "keep"
@@ -45,6 +46,12 @@ def destroy(
             Step(KEEP, "keep the backups", lambda _: backups.keep_password(context), before)
         )
         before = (*before, KEEP)
+    if context.plan.of_role(Role.AUTOSCALER):
+        # they would make again what is taken away
+        first.append(
+            Step("autoscalers", "end the autoscalers", lambda r: _autoscalers(context, r), before)
+        )
+        before = (*before, "autoscalers")
     first += [
         Step("dns", "delete DNS records", lambda r: _dns(context, r), before),
         Step("bucket", "delete the bucket", lambda r: _bucket(context.bucket, context, r), before),
@@ -105,6 +112,18 @@ def _deletions(context: Context, resources: list[Resource]) -> list[Step]:
 def _provider(context: Context, report: Reporter) -> str:
     context.connect(report.progress)
     return context.provider.name
+
+
+def _autoscalers(context: Context, report: Reporter) -> str:
+    found = [
+        machine
+        for machine in context.provider.machines(context.plan.deployment)
+        if machine.role is Role.AUTOSCALER
+    ]
+    for machine in found:
+        resource = Resource(ResourceKind.MACHINE, machine.id, machine.name, context.plan.deployment)
+        _delete(context, resource, report)
+    return ", ".join(machine.name for machine in found) or "none was there"
 
 
 def _dns(context: Context, report: Reporter) -> str:

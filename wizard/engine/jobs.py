@@ -6,7 +6,7 @@ import json
 import secrets as random
 
 from wizard.dns.base import Edge
-from wizard.engine import open, origin
+from wizard.engine import open, origin, station
 from wizard.engine.backups import kept_password
 from wizard.engine.context import Context
 from wizard.home import keys
@@ -23,7 +23,7 @@ from wizard.machines.job import (
     Phase,
     TlsSettings,
 )
-from wizard.plan.model import PlannedBackups, PlannedMachine
+from wizard.plan.model import Plan, PlannedBackups, PlannedMachine
 from wizard.plan.render import rule_to_plain
 from wizard.rules import Role
 from wizard.secrets import Secret, generate
@@ -39,9 +39,9 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
     login = keys.key_pair(secrets, "ssh_key")
     identities = {
         name: secrets.get_or_create(f"age_identity.{name}", keys.generate_age_identity)
-        for name in sorted(m.name for m in plan.machines)
+        for name in sorted({_identity(plan, m) for m in plan.machines})
     }
-    given: dict[str, Secret] = {"age_identity": identities[machine.name]}
+    given: dict[str, Secret] = {"age_identity": identities[_identity(plan, machine)]}
     if not storage.by_role:
         given["storage_secret_key"] = storage.secret_key
     if machine.role in (Role.WEBSERVER, Role.DATABASE):
@@ -65,13 +65,15 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
     leader = machine.name == plan.of_role(Role.WEBSERVER)[0].name
     if leader and phase is Phase.CERTIFICATE and origin.is_chosen(context):
         given["certificate"] = origin.given(context)
+    if machine.role is Role.AUTOSCALER:
+        given["station"] = station.document(context, machine.name, identities)
     name = plan.application.kind
     return MachineJob(
         deployment=plan.deployment,
         name=machine.name,
         role=machine.role,
         phase=phase,
-        connection=Connection(found.access_address, plan.ssh_port, login.private, found.host_key),
+        connection=Connection(context.address(found), plan.ssh_port, login.private, found.host_key),
         mode=plan.mode,
         timezone=plan.timezone,
         ssh_port=plan.ssh_port,
@@ -113,6 +115,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         leader=leader,
         backup=_backup(plan.backups),
         age_recipients=tuple(keys.age_recipient(i) for i in identities.values()),
+        product=context.product,
         secrets=given,
     )
 
@@ -122,6 +125,13 @@ def _tls(context: Context) -> TlsSettings:
         return TlsSettings("", "", given=True)
     authority = open.authority(context.answers, context.services)
     return TlsSettings(authority.directory, context.plan.tls_email, authority.ca_bundle)
+
+
+def _identity(plan: Plan, machine: PlannedMachine) -> str:
+    """Return under which name a machine's age identity is kept. Webservers that come and go have
+    one in common: the certificate is encrypted before the next one is thought of."""
+    shared = plan.mode == "production" and machine.role is Role.WEBSERVER
+    return "webserver" if shared else machine.name
 
 
 def _edge(edge: Edge | None) -> EdgeSettings | None:

@@ -22,6 +22,7 @@ from wizard.providers.base import (
     Account,
     AcmeAuthority,
     DnsServer,
+    Door,
     ObjectStorage,
     Provider,
     Services,
@@ -56,11 +57,14 @@ def lab_folder(home: Path) -> Path:
     return Path(named) if named else home / "lab"
 
 
-def provider(name: str, home: Home, account: Account | None = None) -> Provider:
-    """Return the provider of that name; creates and starts nothing. Clouds need an account."""
+def provider(
+    name: str, home: Home, account: Account | None = None, door: Door | None = None
+) -> Provider:
+    """Return the provider of that name; creates and starts nothing. Clouds need an account,
+    machines of a rehearsal a door."""
     if account is not None:
         account = replace(account, cache=home.path / "cache")
-    return provider_registry.create(name, lab_dir=lab_folder(home.path), account=account)
+    return provider_registry.create(name, lab_dir=lab_folder(home.path), account=account, door=door)
 
 
 def account(answers: Answers, credentials: SecretStore | None) -> Account | None:

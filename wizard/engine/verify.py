@@ -29,9 +29,9 @@ class Answer:
         return 200 <= self.status < 400
 
 
-def ask(host: str, address: str, root: str) -> Answer:
-    """Ask `address` for https://`host`/ once, trusting `root` (PEM, or the
-    certificate itself; empty: the system's roots).
+def ask(host: str, address: str, root: str, path: str = "/", seconds: float = TIMEOUT) -> Answer:
+    """Ask `address` for `path` of https://`host` once, trusting `root` (PEM, or the certificate
+    itself; empty: the system's roots).
 
     Raises httpx.HTTPError when there is no valid HTTPS answer at all.
     """
@@ -39,10 +39,10 @@ def ask(host: str, address: str, root: str) -> Answer:
     trust = ssl.create_default_context(cadata=root or None)
     # `root` may be the site's certificate itself
     trust.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    with httpx.Client(verify=trust, trust_env=False, timeout=TIMEOUT) as client:
+    with httpx.Client(verify=trust, trust_env=False, timeout=seconds) as client:
         started = time.monotonic()
         response = client.get(
-            f"https://{address}/",
+            f"https://{address}{path}",
             headers={"Host": host},
             extensions={"sni_hostname": host},
         )

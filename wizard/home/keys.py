@@ -6,6 +6,8 @@ Private keys are in the encrypted store and in memory, never on disk in clear.
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import os
 import signal
 import struct
@@ -28,6 +30,7 @@ __all__ = [
     "KeyPair",
     "SshHost",
     "age_recipient",
+    "derived_key_pair",
     "generate_age_identity",
     "generate_ssh_key",
     "key_pair",
@@ -62,7 +65,11 @@ class SshHost:
 
 def generate_ssh_key() -> Secret:
     """Return a new ed25519 private key in OpenSSH's format."""
-    pem = Ed25519PrivateKey.generate().private_bytes(
+    return _openssh(Ed25519PrivateKey.generate())
+
+
+def _openssh(key: Ed25519PrivateKey) -> Secret:
+    pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.OpenSSH,
         serialization.NoEncryption(),
@@ -83,6 +90,14 @@ def public_key(private: Secret) -> str:
         .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
         .decode()
     )
+
+
+def derived_key_pair(seed: Secret, name: str) -> KeyPair:
+    """Return the key pair that everybody who knows `seed` derives for this name: machines that
+    make machines for each other need not tell each other their keys."""
+    own = hmac.new(seed.reveal().encode(), name.encode(), hashlib.sha256).digest()
+    private = _openssh(Ed25519PrivateKey.from_private_bytes(own))
+    return KeyPair(private, public_key(private))
 
 
 def key_pair(secrets: SecretStore, name: str) -> KeyPair:

@@ -182,6 +182,7 @@ class Lab:
             "address": addresses.services_address(self.number),
             "tsig_key": self._state["tsig_key"],
             "storage_secret": self._state["storage_secret"],
+            "token": self.token,
             "acme_ca": self.services.acme_ca(),
             "acme_root": await self.services.acme_root(),
         }

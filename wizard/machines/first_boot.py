@@ -14,7 +14,7 @@ def user_data(
     ssh_port: int,
     host_private_key: Secret,
     host_public_key: str,
-    authorized_key: str,
+    *authorized_keys: str,
 ) -> Secret:
     """Return cloud-init's user-data for a machine. The host key in it must be rotated after the
     first connection: user-data can be read by every process of the machine."""
@@ -25,7 +25,7 @@ def user_data(
             ssh_port=ssh_port,
             host_private_key=host_private_key.reveal(),
             host_public_key=host_public_key,
-            authorized_key=authorized_key,
+            authorized_keys=authorized_keys,
             sshd_config=render("common/sshd.conf.j2", ssh_port=ssh_port),
         )
     )

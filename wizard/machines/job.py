@@ -125,7 +125,8 @@ class MachineJob:
     (database: the key of `database.certificate`), `admin_password` and `salts` (webserver,
     application phase; salts is a JSON object or list of 8 random strings), `certificate` (the
     leader's certificate phase, where `tls.given`: key and certificate, PEM), `backup_password`
-    where backups are made.
+    where backups are made, `station` (autoscaler: see engine.station). `product` is the SHA-256 of
+    the program that an autoscaler runs.
     """
 
     deployment: str
@@ -152,6 +153,7 @@ class MachineJob:
     edge: EdgeSettings | None = None
     backup: BackupSettings = field(default_factory=BackupSettings)
     age_recipients: tuple[str, ...] = ()
+    product: str = ""
     secrets: dict[str, Secret] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:

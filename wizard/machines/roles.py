@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wizard.applications import application
-from wizard.machines import backups, common, database, webserver
+from wizard.machines import autoscaler, backups, common, database, webserver
 from wizard.machines.desired import Facts, Part
 from wizard.machines.job import MachineJob, Phase
 from wizard.machines.packages import COMMON, DATABASE, WEBSERVER
@@ -30,6 +30,9 @@ def parts(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
         return webserver.certificate_parts(job)
     if job.phase is Phase.APPLICATION:
         return application(job.application.kind).parts(job, facts)
-    by_role = {Role.DATABASE: database.parts, Role.WEBSERVER: webserver.parts}
-    roles = by_role[job.role](job, facts) if job.role in by_role else ()
-    return (*common.parts(job, facts), *roles)
+    by_role = {
+        Role.DATABASE: database.parts,
+        Role.WEBSERVER: webserver.parts,
+        Role.AUTOSCALER: autoscaler.parts,
+    }
+    return (*common.parts(job, facts), *by_role[job.role](job, facts))

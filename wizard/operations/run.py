@@ -10,10 +10,12 @@ from typing import Any
 
 from wizard.answers import loader
 from wizard.answers.model import Answers
-from wizard.engine import backups, graph
+from wizard.engine import backups, fleets, graph
 from wizard.engine.context import Context
 from wizard.engine.deploy import steps as deploy_steps
+from wizard.engine.deploy import write_ssh_files
 from wizard.engine.destroy import destroy as run_destroy
+from wizard.engine.fleets import Record
 from wizard.engine.graph import Step, StepResult
 from wizard.errors import BuildUsbError, UsageError
 from wizard.events import Event, EventKind, EventSink, silent, tee
@@ -36,6 +38,7 @@ def deploy(
         write_atomic(deployment.answers_file, loader.dumps(answers).encode())
         context = make_context(session, deployment, answers)
         context.provider.check()
+        follow(context)
         like = timings.of_run(answers.provider.name, context.state)
         steps = timings.expected(session.home, like, deploy_steps(context))
         results = _run_steps("deploy", context, steps, show, stop)
@@ -58,6 +61,7 @@ def destroy(
     with deployment.lock(f"destroy {deployment.name}"):
         context = make_context(session, deployment, answers)
         context.provider.check()
+        follow(context)
         with show(()) as sink:
             results = _recorded(
                 "destroy",
@@ -108,7 +112,20 @@ def restore(
 def points(session: Session, deployment: DeploymentHome) -> list[dict[str, Any]]:
     """Return the restore points of a deployment, oldest first."""
     context = make_context(session, deployment, read_answers(deployment))
+    follow(context)
     return backups.points(context)
+
+
+def follow(context: Context) -> Record | None:
+    """Take over what autoscalers have made of the webservers, if there are any at work."""
+    if context.plan.mode != "production" or not context.state.machines:
+        return None
+    if context.bucket is None:
+        context.connect(silent)
+    record = fleets.follow(context)
+    if record is not None:
+        write_ssh_files(context)
+    return record
 
 
 def _on_running(
@@ -124,6 +141,7 @@ def _on_running(
         context = make_context(session, deployment, read_answers(deployment))
         context.provider.check()
         context.connect(silent)
+        follow(context)
         return _run_steps(what.partition(" ")[0], context, steps_of(context), show, stop)
 
 

@@ -14,10 +14,12 @@ import httpx
 from wizard.engine import agents, verify
 from wizard.engine import open as engine_open
 from wizard.engine.state import MachineState, State
-from wizard.errors import BuildUsbError
+from wizard.errors import BuildUsbError, LockedError
 from wizard.home import keys
 from wizard.home.home import DeploymentHome
 from wizard.machines.job import Connection
+from wizard.operations import scaling
+from wizard.operations.scaling import FleetStatus
 from wizard.operations.session import Session, read_answers, read_state
 from wizard.providers.base import Provider
 from wizard.rules import Role
@@ -52,6 +54,7 @@ class Status:
     dns: str
     machines: tuple[MachineStatus, ...]
     problems: tuple[str, ...] = ()
+    fleet: FleetStatus | None = None
 
     @property
     def healthy(self) -> bool:
@@ -67,6 +70,8 @@ class Status:
 
 def status(session: Session, deployment: DeploymentHome) -> Status:
     """Return how the deployment is now."""
+    read_state(deployment)
+    fleet, fleet_problems = _fleet(session, deployment)
     state = read_state(deployment)
     login = keys.key_pair(session.secrets(deployment), "ssh_key").private
     provider = _provider(session, deployment)
@@ -88,7 +93,8 @@ def status(session: Session, deployment: DeploymentHome) -> Status:
             site=site_text,
             dns=dns_text,
             machines=tuple(machines),
-            problems=(*site_problems, *dns_problems),
+            problems=(*site_problems, *dns_problems, *fleet_problems),
+            fleet=fleet,
         )
 
 
@@ -102,6 +108,7 @@ def to_plain(result: Status) -> dict[str, Any]:
         "dns": result.dns,
         "machines": [{**vars(m), "problems": list(m.problems)} for m in result.machines],
         "problems": list(result.problems),
+        "fleet": result.fleet.to_plain() if result.fleet else None,
     }
 
 
@@ -113,6 +120,7 @@ def to_text(result: Status) -> str:
         f"  site         {result.url or 'never deployed to the end'}  {result.site}".rstrip(),
         f"  certificate  {'unknown' if days is None else f'valid for {days} more days'}",
         f"  DNS          {result.dns}",
+        *(result.fleet.lines() if result.fleet else ()),
         "",
     ]
     table = [
@@ -194,6 +202,17 @@ def _site(state: State) -> tuple[str, list[str]]:
         return "does not answer", [f"the site does not answer: {error}"]
     text = f"HTTP {answer.status} in {answer.seconds * 1000:.0f} ms"
     return text, [] if answer.healthy else [f"the site answers with HTTP status {answer.status}"]
+
+
+def _fleet(session: Session, deployment: DeploymentHome) -> tuple[FleetStatus | None, list[str]]:
+    """Return the autoscalers' account; the machines they made are known to the home then."""
+    try:
+        found = scaling.refresh(session, deployment)
+    except LockedError:
+        return None, []  # a deploy is at work and knows better
+    except BuildUsbError as error:
+        return None, [f"autoscalers: {error.what}: {error.why}"]
+    return (found[1] if found else None), []
 
 
 def _provider(session: Session, deployment: DeploymentHome) -> Provider:

@@ -6,6 +6,7 @@ Errors are AnswersError: the answers ask for something this provider does not ha
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
@@ -140,6 +141,15 @@ def _about(answers: Answers) -> Iterator[str]:
             "directly, or after dns.proxied is set to false, is warned by the browser; it is "
             "renewed by a deploy, not by the machines"
         )
+
+
+def with_webservers(plan: Plan, names: tuple[str, ...]) -> Plan:
+    """Return the plan with these webservers in place of its own, all like its first."""
+    like = plan.of_role(Role.WEBSERVER)[0]
+    webservers = tuple(replace(like, name=name) for name in names)
+    others = tuple(m for m in plan.machines if m.role is not Role.WEBSERVER)
+    records = tuple(replace(record, machines=names) for record in plan.records)
+    return replace(plan, machines=(*webservers, *others), records=records)
 
 
 def _beyond(facts: ProviderFacts, deployment: str, vcpus: int) -> list[str]:

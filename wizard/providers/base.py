@@ -181,12 +181,22 @@ class DnsServer:
 
 
 @dataclass(frozen=True)
+class Door:
+    """Where machines themselves can rent machines, if that is elsewhere than for the build
+    machine: an HTTP API and its bearer token."""
+
+    url: str
+    token: Secret
+
+
+@dataclass(frozen=True)
 class Services:
     """What a provider offers beside machines; None where answers must name another."""
 
     object_storage: ObjectStorage | None = None
     acme: AcmeAuthority | None = None
     dns: DnsServer | None = None
+    door: Door | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from wizard.lab import addresses, basetree, files
 from wizard.providers.base import (
     AcmeAuthority,
     DnsServer,
+    Door,
     Machine,
     MachineSpec,
     Network,
@@ -65,12 +66,14 @@ _END_DEADLINE = 30.0
 
 
 class LocalProvider:
-    """Rents machines from the lab in `lab_dir` (one lab a build home)."""
+    """Rents machines from the lab in `lab_dir` (one lab a build home); given a `door`, from inside
+    that lab, which runs then and is neither started nor ended."""
 
     name = "local"
 
-    def __init__(self, lab_dir: Path) -> None:
+    def __init__(self, lab_dir: Path, door: Door | None = None) -> None:
         self._dir = lab_dir
+        self._door = door
 
     def facts(self) -> ProviderFacts:
         """Return what the lab offers; nothing of it costs anything."""
@@ -93,6 +96,8 @@ class LocalProvider:
 
     def check(self) -> None:
         """Refuse what cannot work; asks for sudo's password if the lab is yet to be started."""
+        if self._door is not None:
+            return
         check_programs()
         if not _answers(self._dir):
             _check_root()
@@ -100,7 +105,7 @@ class LocalProvider:
     def prepare(self, progress: Progress) -> None:
         """Build the base tree if it is missing (minutes), then start the lab (a second). A lab
         that runs is used as it is, with the base tree it was started with."""
-        if _answers(self._dir):
+        if self._door is not None or _answers(self._dir):
             return
         check_programs()
         _build_base(basetree.location(self._dir), progress)
@@ -111,7 +116,7 @@ class LocalProvider:
     def services(self, zone: str) -> Services:
         """Return the lab's S3, ACME and DNS servers, the last serving `zone` from now on."""
         told = self._call("POST", "/services", {"zone": zone})
-        address = told["address"]
+        address = told["address"] if self._door is None else addresses.SERVICES
         return Services(
             object_storage=ObjectStorage(
                 build_endpoint=f"http://{address}:{addresses.S3_PORT}",
@@ -132,6 +137,7 @@ class LocalProvider:
                 algorithm="hmac-sha256",
                 key=Secret(told["tsig_key"]),
             ),
+            door=Door(f"http://{addresses.ROUTER}:{addresses.API_PORT}", Secret(told["token"])),
         )
 
     def resources(self, deployment: str) -> list[Resource]:
@@ -192,7 +198,9 @@ class LocalProvider:
     def end_if_unused(self) -> None:
         """End the lab if no deployment has a resource in it (a deploy may have been killed
         before it made one); nothing happens if one has, or if the lab does not run."""
-        if _answers(self._dir) and self._call("POST", "/end-if-unused", {})["ending"]:
+        if self._door is not None or not _answers(self._dir):
+            return
+        if self._call("POST", "/end-if-unused", {})["ending"]:
             self._wait_for_end()
 
     def probe(self, source: str, address: str, port: int, timeout: float = 1.0) -> str:
@@ -202,7 +210,7 @@ class LocalProvider:
         return str(self._call("POST", "/probe", body)["result"])
 
     def _exists(self) -> bool:
-        return (self._dir / "lab.json").exists()
+        return self._door is not None or (self._dir / "lab.json").exists()
 
     def _wait_for_end(self) -> None:
         """Return once the keeper has let go of its lock: then nothing of the lab is left."""
@@ -227,10 +235,10 @@ class LocalProvider:
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the daemon, which is started if it does not run."""
-        if not _listens(self._dir):
+        if self._door is None and not _listens(self._dir):
             ensure_running(self._dir)
         try:
-            with _client(self._dir) as client:
+            with _client(self._dir) if self._door is None else _inside(self._door) as client:
                 response = client.request(method, path, json=body)
         except httpx.TransportError as error:
             raise TransientError(
@@ -386,6 +394,11 @@ def _client(lab_dir: Path) -> Iterator[httpx.Client]:
         transport = httpx.HTTPTransport(uds=f"{folder}/lab.sock", verify=plain)
         with httpx.Client(transport=transport, base_url="http://lab", timeout=_TIMEOUT) as client:
             yield client
+
+
+def _inside(door: Door) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {door.token.reveal()}"}
+    return httpx.Client(base_url=door.url, headers=headers, timeout=_TIMEOUT, trust_env=False)
 
 
 def _listens(lab_dir: Path) -> bool:

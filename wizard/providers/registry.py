@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from wizard.errors import NotSupportedError, UsageError
-from wizard.providers.base import Account, Provider
+from wizard.providers.base import Account, Door, Provider
 
 _MODULES = {
     "local": "wizard.providers.local:LocalProvider",
@@ -21,9 +21,12 @@ def names() -> tuple[str, ...]:
     return tuple(_MODULES)
 
 
-def create(name: str, *, lab_dir: Path, account: Account | None = None) -> Provider:
+def create(
+    name: str, *, lab_dir: Path, account: Account | None = None, door: Door | None = None
+) -> Provider:
     """Return the provider of that name, asking no one yet. Clouds need an `account`, UsageError
-    without; NotSupportedError if there is no such provider (yet)."""
+    without; machines of a rehearsal need a `door`. NotSupportedError if there is no such provider
+    (yet)."""
     if name not in _MODULES:
         known = "is known, but this version cannot use it yet" if name in _PLANNED else "is unknown"
         raise NotSupportedError(
@@ -38,7 +41,6 @@ def create(name: str, *, lab_dir: Path, account: Account | None = None) -> Provi
             cure="name its source: {environment: VARIABLE}, {file: /path} or {home: name}",
         )
     module, _, attribute = _MODULES[name].partition(":")
-    provider: Provider = getattr(import_module(module), attribute)(
-        lab_dir if name == "local" else account
-    )
+    given = (lab_dir, door) if name == "local" else (account,)
+    provider: Provider = getattr(import_module(module), attribute)(*given)
     return provider

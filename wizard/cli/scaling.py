@@ -1,0 +1,58 @@
+"""Commands for deployments in production mode: scale, pause-scaling, resume-scaling."""
+
+from __future__ import annotations
+
+import argparse
+
+from wizard.cli.common import open_home, say
+from wizard.errors import ExitCode, UsageError
+
+SCHEDULE = "schedule"
+
+
+def scale(arguments: argparse.Namespace) -> int:
+    """Ask for a number of webservers."""
+    from wizard.operations import scaling, session
+
+    wanted = None if arguments.number == SCHEDULE else _number(arguments.number)
+    home = open_home(arguments)
+    deployment = session.choose(home, arguments.name)
+    opened = session.unlock(home, arguments.passphrase_file)
+    wish = scaling.scale(opened, deployment, wanted)
+    asked = "what its schedule says" if wanted is None else f"{wanted} webservers"
+    say(f"{deployment.name} is asked for {asked}; build-usb status shows how far it is")
+    if wish.paused:
+        say("its scaling is paused: nothing is added or removed before build-usb resume-scaling")
+    return ExitCode.OK
+
+
+def pause(arguments: argparse.Namespace) -> int:
+    """Let the autoscalers replace, add and remove nothing."""
+    _pause(arguments, paused=True)
+    say("paused: nothing is replaced, added or removed before build-usb resume-scaling; DNS still "
+        "leads visitors past webservers that do not answer")  # fmt: skip
+    return ExitCode.OK
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Let the autoscalers go on."""
+    _pause(arguments, paused=False)
+    say("resumed")
+    return ExitCode.OK
+
+
+def _pause(arguments: argparse.Namespace, *, paused: bool) -> None:
+    from wizard.operations import scaling, session
+
+    home = open_home(arguments)
+    deployment = session.choose(home, arguments.name)
+    scaling.pause(session.unlock(home, arguments.passphrase_file), deployment, paused=paused)
+
+
+def _number(text: str) -> int:
+    if not (text.isdecimal() and text.isascii()):
+        raise UsageError(
+            f"{text!r} is no number of webservers",
+            cure=f"give a number, or `{SCHEDULE}` for what the answers' schedule says",
+        )
+    return int(text)

@@ -1,0 +1,118 @@
+"""What people tell the autoscalers, and what they hear of them: through the deployment's bucket."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from wizard.autoscaler.schedule import Wish
+from wizard.engine import fleets
+from wizard.engine.context import Context
+from wizard.engine.fleets import Record
+from wizard.errors import UsageError
+from wizard.events import silent
+from wizard.home.home import DeploymentHome
+from wizard.operations.run import follow
+from wizard.operations.session import Session, make_context, read_answers, read_state
+
+_EVENTS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    """The autoscalers' own account: how many webservers are wanted, who leads, each webserver's
+    phase, whether DNS answers with it, what was wished, what happened last."""
+
+    wanted: int
+    leader: str
+    webservers: tuple[tuple[str, str, bool], ...]
+    wish: Wish
+    events: tuple[tuple[str, str], ...]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {
+            "wanted": self.wanted,
+            "leader": self.leader,
+            "webservers": [
+                {"name": name, "phase": phase, "published": published}
+                for name, phase, published in self.webservers
+            ],
+            "wish": {**vars(self.wish), "at": self.wish.at.isoformat()},
+            "events": [{"at": at, "text": text} for at, text in self.events],
+        }
+
+    def lines(self) -> list[str]:
+        """Return it for people."""
+        lines = [f"  autoscalers  {self.leader or 'none leads yet'}; {self.wanted} wanted"]
+        if self.wish.version:
+            said = "the schedule" if self.wish.webservers is None else str(self.wish.webservers)
+            paused = ", PAUSED: nothing is replaced, added or removed" if self.wish.paused else ""
+            lines.append(
+                f"  asked for    {said}{paused} (by {self.wish.by}, {self.wish.at:%Y-%m-%d %H:%M})"
+            )
+        for name, phase, published in self.webservers:
+            lines.append(f"    {name:<8} {phase}{'' if published else ', not in DNS'}")
+        lines += [f"    {at}  {text}" for at, text in self.events[-_EVENTS_SHOWN:]]
+        return lines
+
+
+def fleet_status(context: Context, record: Record) -> FleetStatus:
+    """Return what the autoscalers wrote down last."""
+    fleet = record.fleet
+    return FleetStatus(
+        wanted=record.wanted,
+        leader=record.leader,
+        webservers=tuple((w.name, str(w.phase), w.published) for w in fleet.webservers),
+        wish=fleets.load_wish(context),
+        events=record.events,
+    )
+
+
+def refresh(session: Session, deployment: DeploymentHome) -> tuple[Context, FleetStatus] | None:
+    """Take over what the autoscalers have made of the webservers, and return their account of it;
+    None for a deployment without."""
+    answers = read_answers(deployment)
+    if answers.mode != "production":
+        return None
+    with deployment.lock(f"look at {deployment.name}"):
+        context = make_context(session, deployment, answers)
+        record = follow(context)
+    return None if record is None else (context, fleet_status(context, record))
+
+
+def scale(session: Session, deployment: DeploymentHome, webservers: int | None) -> Wish:
+    """Ask for this number of webservers, None: what the answers' schedule says. UsageError if it
+    is not within the answers' bounds."""
+
+    def check(context: Context) -> None:
+        if webservers is not None:
+            fleets.check_number(context, webservers)
+
+    return _wish(session, deployment, check, webservers=webservers)
+
+
+def pause(session: Session, deployment: DeploymentHome, *, paused: bool) -> Wish:
+    """Let the autoscalers replace, add and remove nothing, or go on."""
+    return _wish(session, deployment, lambda _: None, paused=paused)
+
+
+def _wish(
+    session: Session, deployment: DeploymentHome, check: Callable[[Context], None], **changes: Any
+) -> Wish:
+    answers = read_answers(deployment)
+    read_state(deployment)
+    if answers.mode != "production":
+        raise UsageError(
+            f"{deployment.name} has no autoscalers",
+            where="mode",
+            cure="only a deployment in production mode can be scaled",
+        )
+    context = make_context(session, deployment, answers)
+    context.provider.check()
+    check(context)
+    context.connect(silent)
+    return fleets.make_wish(context, f"{getpass.getuser()}@{socket.gethostname()}", **changes)
