@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,6 +98,7 @@ def deploy(provider: AwsProvider) -> None:
     provider.ensure_firewall("demo", RULES, enabled=True)
     for name, role in (("web1", Role.WEBSERVER), ("db1", Role.DATABASE)):
         provider.ensure_machine(spec(network.id, name, role=role))
+    provider.ensure_file_system("demo")
 
 
 def persist(act: Callable[[], T]) -> T:
@@ -116,7 +118,16 @@ def destroy(provider: AwsProvider) -> None:
             persist(lambda resource=resource: provider.delete(resource))  # type: ignore[misc]
 
 
-WHOLE = {"instances": 2, "vpcs": 1, "gateways": 1, "groups": 3, "roles": 1, "profiles": 1}
+WHOLE = {
+    "instances": 2,
+    "vpcs": 1,
+    "gateways": 1,
+    "groups": 4,
+    "roles": 1,
+    "profiles": 1,
+    "file systems": 1,
+    "mount targets": 2,
+}
 
 
 # -- what is made ------------------------------------------------------------------------------
@@ -125,9 +136,10 @@ WHOLE = {"instances": 2, "vpcs": 1, "gateways": 1, "groups": 3, "roles": 1, "pro
 def test_a_deployment_comes_and_goes(api: AwsEmulator, provider: AwsProvider) -> None:
     deploy(provider)
     assert api.left() == WHOLE
-    before = len(api.calls("ec2:(Create|Run|Auth|Revoke)|iam:(Create|Add)"))
+    changes = "ec2:(Create|Run|Auth|Revoke)|iam:(Create|Add)|elasticfilesystem:(Create|Put)"
+    before = len(api.calls(changes))
     deploy(opened(api))
-    assert len(api.calls("ec2:(Create|Run|Auth|Revoke)|iam:(Create|Add)")) == before
+    assert len(api.calls(changes)) == before
     provider.snapshot(provider.machines("demo")[0].id, "copy")
     destroy(provider)
     assert api.left() == {}
@@ -187,6 +199,49 @@ def test_the_database_is_protected_until_it_is_deleted(
     assert [m.name for m in provider.machines("demo")] == ["web1"]
     # only what is protected has its protection lifted
     assert len(api.calls("ModifyInstanceAttribute")) == 1
+
+
+def test_the_shared_folder_is_reached_by_the_deployments_machines_alone(
+    api: AwsEmulator, provider: AwsProvider
+) -> None:
+    network = provider.ensure_network("demo")
+    provider.ensure_firewall("demo", RULES, enabled=False)
+    made = provider.ensure_file_system("demo")
+    assert made.host == f"{made.id}.efs.{REGION}.amazonaws.com"
+    assert rules_of(api)["build-usb.demo.shared-config"] == {
+        (2049, f"build-usb.demo.{role}") for role in Role
+    }
+    backend = api.files().backend
+    (one,) = backend.file_systems_by_id.values()
+    assert one.encrypted
+    assert {"Key": "build-usb:deployment", "Value": "demo"} in backend.list_tags_for_resource(
+        made.id
+    )
+    (statement,) = json.loads(one.file_system_policy)["Statement"]
+    assert statement["Resource"] == one.file_system_arn
+    assert statement["Condition"]["Bool"]["aws:SecureTransport"] == "true"
+    # a machine is told of the one in its own zone first
+    subnets = {s.cidr_block for z in api.ec2().subnets.values() for s in z.values()}
+    assert {where for where, _ in made.targets} <= subnets
+    assert len(made.targets) == 2
+    for where, address in made.targets:
+        assert ip_address(address) in ip_network(where)
+        assert ip_network(where).subnet_of(ip_network(network.cidr))
+    assert opened(api).ensure_file_system("demo") == made
+    one.file_system_policy = "{}"
+    provider.ensure_file_system("demo")
+    assert "SecureTransport" in one.file_system_policy
+    destroy(provider)
+    assert api.left() == {}
+
+
+def test_a_strangers_file_system_is_refused(api: AwsEmulator, provider: AwsProvider) -> None:
+    provider.ensure_network("demo")
+    made = provider.ensure_file_system("demo")
+    api.files().backend.untag_resource(made.id, ["build-usb:deployment"])
+    with pytest.raises(ProviderError, match="not this deployment's") as caught:
+        provider.ensure_file_system("demo")
+    assert caught.value.where == made.id
 
 
 def rules_of(api: AwsEmulator) -> dict[str, set[tuple[Any, str]]]:
@@ -273,6 +328,9 @@ CREATES = (
     "iam:PutRolePolicy",
     "iam:CreateInstanceProfile",
     "iam:AddRoleToInstanceProfile",
+    "elasticfilesystem:CreateFileSystem",
+    "elasticfilesystem:PutFileSystemPolicy",
+    "elasticfilesystem:CreateMountTarget",
 )
 
 
@@ -346,6 +404,8 @@ DELETES = (
     "iam:DeleteInstanceProfile",
     "iam:DeleteRolePolicy",
     "iam:DeleteRole",
+    "elasticfilesystem:DeleteMountTarget",
+    "elasticfilesystem:DeleteFileSystem",
 )
 
 
@@ -376,7 +436,7 @@ def test_what_is_in_use_is_asked_again(api: AwsEmulator, provider: AwsProvider) 
             with contextlib.suppress(ProviderError):
                 provider.delete(resource)
     # the group of autoscalers was in nobody's use
-    assert api.left()["groups"] == 2
+    assert api.left()["groups"] == 3
     network = next(r for r in provider.resources("demo") if r.kind is ResourceKind.NETWORK)
     with pytest.raises(TransientError, match="DependencyViolation"):
         provider.delete(network)
@@ -510,8 +570,18 @@ def test_the_policy_is_what_is_used_and_no_more(api: AwsEmulator, provider: AwsP
         if not action.startswith("s3:")
     }
     used = {request.line for request in api.requests} - {"sts:GetCallerIdentity"}
-    # needed by others: to tag what is made, to give a role to a machine
-    beside = {"ec2:CreateTags", "iam:PassRole", "iam:TagInstanceProfile", "iam:TagRole"}
+    # needed by others: to tag what is made, to give a role to a machine, by EFS for its interfaces
+    beside = {
+        "ec2:CreateNetworkInterface",
+        "ec2:CreateTags",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "iam:CreateServiceLinkedRole",
+        "elasticfilesystem:TagResource",
+        "iam:PassRole",
+        "iam:TagInstanceProfile",
+        "iam:TagRole",
+    }
     assert listed == used | beside
     assert len(json.dumps(json.loads(policy))) < 6144  # what IAM takes
     documented = Path("docs/providers.md").read_text().partition("```json\n")[2]
@@ -795,7 +865,7 @@ def test_inventory_asks_in_pages(api: AwsEmulator, provider: AwsProvider, count:
     assert len(provider.machines("demo")) == count
     assert len(provider.resources("demo")) == count + 4
     # a page holds two hundred
-    assert len(api.requests) - before == 4 + 2 * -(-count // 200)
+    assert len(api.requests) - before == 5 + 2 * -(-count // 200)
 
 
 # -- the bucket --------------------------------------------------------------------------------

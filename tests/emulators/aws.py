@@ -1,5 +1,5 @@
-"""Amazon's EC2, IAM, STS, price list and quotas: moto's, and in front of it the rules that moto
-does not have.
+"""Amazon's EC2, EFS, IAM, STS, price list and quotas: moto's, and in front of it the rules that
+moto does not have.
 
 Keys, signatures, clocks and rights are checked; client tokens are remembered; what is in use cannot
 be deleted; zones can be full and quotas reached; what was made is not seen at once. Time passes
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -32,6 +32,7 @@ from moto.ec2.models.amis import Ami
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from tests.emulators import aws_files
 from tests.emulators.server import Emulator, Reply, Request
 from wizard.providers import aws_price_table
 
@@ -127,6 +128,7 @@ class AwsEmulator(Emulator):
         self._hidden: dict[str, int] = {}
         self._under_way: dict[str, tuple[int, str, int]] = {}
         self._known: set[str] = set()
+        self._files: dict[str, aws_files.Files] = {}
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def ec2(self, region: str = "eu-central-1") -> Any:
@@ -152,6 +154,12 @@ class AwsEmulator(Emulator):
                 backend.amis[image.id] = image
         return backend
 
+    def files(self, region: str = "eu-central-1") -> aws_files.Files:
+        """Return EFS's state of a region."""
+        if region not in self._files:
+            self._files[region] = aws_files.Files(self.account, region, self.steps)
+        return self._files[region]
+
     @property
     def iam(self) -> Any:
         return get_backend("iam")[self.account]["aws"]
@@ -175,6 +183,7 @@ class AwsEmulator(Emulator):
             "snapshots": len([s for s in ec2.snapshots.values() if s.owner_id == self.account]),
             "roles": len(iam.roles),
             "profiles": len(iam.instance_profiles),
+            **self.files(region).left(),
         }
         return {name: count for name, count in found.items() if count}
 
@@ -195,7 +204,9 @@ class AwsEmulator(Emulator):
         scope = _scope(request)
         form = {}
         target = request.headers.get("x-amz-target", "")
-        if not target:
+        if scope and scope[3] == aws_files.SERVICE:
+            target = aws_files.operation(request.method, request.path)
+        elif not target:
             form = dict(parse_qsl(request.raw.decode(), keep_blank_values=True))
         own = AwsRequest(
             **vars(request),
@@ -252,6 +263,8 @@ class AwsEmulator(Emulator):
             try:
                 if request.service == "ec2":
                     return self._ec2(request)
+                if request.service == aws_files.SERVICE:
+                    return self._efs(request)
                 own = getattr(self, f"_do_{request.action}", None)
                 reply = own(request) if own else self._ask_moto(request)
                 if request.action == "AssumeRole" and reply.status == 200:
@@ -264,13 +277,11 @@ class AwsEmulator(Emulator):
                 raise
 
     def _ask_moto(self, request: AwsRequest) -> Reply:
-        raw = request.raw
-        if not request.headers.get("x-amz-target"):
-            raw = urlencode(request.form).encode()
+        raw = urlencode(request.form).encode() if request.form else request.raw
         environ = {
             "REQUEST_METHOD": request.method,
             "PATH_INFO": request.path,
-            "QUERY_STRING": "",
+            "QUERY_STRING": urlencode(request.query),
             "SERVER_NAME": "127.0.0.1",
             "SERVER_PORT": "80",
             "SERVER_PROTOCOL": "HTTP/1.1",
@@ -298,6 +309,23 @@ class AwsEmulator(Emulator):
         if body.startswith((b"{", b"[")):
             return Reply(told["status"], json.loads(body))
         return Reply(told["status"], body)
+
+    def _efs(self, request: AwsRequest) -> Reply:
+        files = self.files(request.region)
+        try:
+            asked = {**request.query, **(request.body or {})}
+            if files.before(request.action, request.path, asked):
+                return Reply(204)
+        except aws_files.Refused as refused:
+            raise Refusal(*refused.args, 409) from refused
+        reply = self._ask_moto(request)
+        if reply.status >= 300:
+            told = reply.body
+            code = told.get("__type") or told.get("code") or told.get("ErrorCode")
+            raise Refusal(str(code), str(told), reply.status)
+        if reply.status == 204:
+            return Reply(204)
+        return Reply(reply.status, files.after(request.action, reply.body))
 
     # -- EC2 ---------------------------------------------------------------------------------------
 
@@ -428,6 +456,8 @@ class AwsEmulator(Emulator):
 
     def _may_DeleteSecurityGroup(self, request: AwsRequest, backend: Any) -> None:
         group = request.form["GroupId"]
+        if self.files(request.region).uses(group):
+            raise _in_use(group)
         for instance in self._there(backend):
             if any(g.id == group for nic in instance.nics.values() for g in nic.group_set):
                 raise _in_use(group)
@@ -439,6 +469,8 @@ class AwsEmulator(Emulator):
 
     def _may_DeleteSubnet(self, request: AwsRequest, backend: Any) -> None:
         subnet = request.form["SubnetId"]
+        if self.files(request.region).uses(subnet):
+            raise _in_use(subnet)
         for instance in self._there(backend):
             if any(nic.subnet.id == subnet for nic in instance.nics.values()):
                 raise _in_use(subnet)
@@ -519,7 +551,9 @@ def _scope(request: Request) -> list[str]:
 def _signature(request: AwsRequest, origin: str, key: Key) -> str:
     found = _scope(request)
     names = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
-    signed = AWSRequest(request.method, origin + request.path, data=request.raw)
+    asked = "&".join(f"{quote(k, '')}={quote(v, '')}" for k, v in request.query.items())
+    url = f"{origin}{request.path}?{asked}" if asked else origin + request.path
+    signed = AWSRequest(request.method, url, data=request.raw)
     for name in names.split(";"):
         if name != "host":
             signed.headers[name] = request.headers[name]
@@ -535,8 +569,8 @@ def _iam_action(request: AwsRequest) -> str:
 def _refusal(request: AwsRequest, refusal: Refusal) -> Reply:
     told = secrets.token_hex(8)
     code, message = refusal.code, escape(refusal.message)
-    if request.headers.get("x-amz-target"):
-        headers = {"x-amzn-RequestId": told}
+    if request.headers.get("x-amz-target") or request.service == aws_files.SERVICE:
+        headers = {"x-amzn-RequestId": told, "x-amzn-ErrorType": code}
         return Reply(refusal.status, {"__type": code, "message": refusal.message}, headers)
     error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     text = f"<ErrorResponse>{error}<RequestId>{told}</RequestId></ErrorResponse>"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from wizard.answers import loader
 from wizard.answers.model import Answers
+from wizard.answers.sections import SharedConfig
 from wizard.errors import AnswersError
 from wizard.paths import config_templates
 from wizard.plan import firewall, render
@@ -52,6 +54,15 @@ def test_development_mode_has_one_webserver_and_one_database(plan: Plan) -> None
 def test_the_price_is_the_sum_of_everything(plan: Plan) -> None:
     assert plan.monthly_price == Decimal("21.50")
     assert "Price per month: 21.50 EUR" in render.to_text(plan)
+
+
+def test_a_file_system_is_planned_and_paid_for() -> None:
+    answers = REHEARSAL.model_copy(update={"shared_config": SharedConfig(kind="efs")})
+    facts = replace(FACTS, file_system_monthly_price=Decimal("0.36"))
+    planned = build(answers, facts, "b")
+    assert planned.monthly_price == Decimal("21.86")
+    assert "0.36 EUR" in render.to_text(planned)
+    assert render.to_plain(planned)["file_system"] == {"kind": "efs", "monthly_price": "0.36"}
 
 
 def test_records_point_at_every_webserver(plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -14,9 +15,9 @@ from tests.unit.machine_jobs import SECRETS, machine_job
 from wizard.machines import common, database, webserver
 from wizard.machines.desired import Facts, File, Part
 from wizard.machines.first_boot import user_data
-from wizard.machines.job import Phase, TlsSettings
+from wizard.machines.job import FileSystemSettings, MachineJob, Phase, TlsSettings
 from wizard.machines.packages import COMMON, DATABASE, WEBSERVER
-from wizard.machines.roles import parts
+from wizard.machines.roles import packages, parts
 from wizard.machines.templates import php
 from wizard.paths import config_templates
 from wizard.rules import Role
@@ -156,6 +157,24 @@ def test_php_processes_fit_into_memory(memory: int, expected: int) -> None:
 
 def test_php_text_cannot_leave_its_quotes() -> None:
     assert php("it's \\ $x") == "'it\\'s \\\\ $x'"
+
+
+def test_a_file_system_is_mounted_over_tls_that_knows_its_name() -> None:
+    server = FileSystemSettings("fs-1.efs.here.amazonaws.com", 2049, ("10.0.0.9", "10.0.16.9"))
+    job = machine_job(file_system=server)
+    assert MachineJob.from_plain(json.loads(json.dumps(job.to_plain()))).file_system == server
+    found = files(parts(job, FACTS))
+    stunnel = found["/etc/build-usb/shared-config-stunnel.conf"].data.decode()
+    connects = [line for line in stunnel.splitlines() if line.startswith("connect")]
+    assert connects == ["connect = 10.0.0.9:2049", "connect = 10.0.16.9:2049"]
+    assert "checkHost = fs-1.efs.here.amazonaws.com" in stunnel
+    assert "verifyChain = yes" in stunnel
+    assert "stunnel4" in packages(job)
+    assert "stunnel4" not in packages(machine_job())
+    # the build machine does not reach it: each machine writes the list that all read
+    (announce,) = next(p for p in parts(job, FACTS) if p.name == "shared configuration").steps
+    listed = json.loads(announce.secret_input.reveal())["peers"]
+    assert [peer["name"] for peer in listed] == ["db1", "web1"]
 
 
 def test_shell_scripts_can_be_parsed() -> None:

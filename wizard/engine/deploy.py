@@ -6,7 +6,6 @@ interruption, kill -9 included, ends in the same place.
 
 from __future__ import annotations
 
-import json
 import platform
 import threading
 from collections.abc import Callable
@@ -25,8 +24,9 @@ from wizard.engine.state import MachineState, State
 from wizard.engine.verify import wait_for_site
 from wizard.errors import MachineError, ProviderError, TransientError
 from wizard.home import bundle, keys
+from wizard.machines import peers
 from wizard.machines.first_boot import user_data
-from wizard.machines.job import Connection, Phase
+from wizard.machines.job import Connection, Peer, Phase
 from wizard.plan.model import PlannedMachine, PlannedRecord
 from wizard.providers.base import MachineSpec
 from wizard.rules import Role
@@ -54,6 +54,7 @@ def steps(context: Context) -> list[Step]:
         *_gate(context),
         *_origin(context),
         *_program(context),
+        *_file_system_steps(context),
         *(step for machine in machines for step in _machine_steps(context, machine)),
         Step(
             "peers",
@@ -95,11 +96,27 @@ def steps(context: Context) -> list[Step]:
     ]
 
 
+def _file_system_steps(context: Context) -> list[Step]:
+    """Return what makes the shared folder, where it is no bucket."""
+    if context.plan.file_system is None:
+        return []
+    return [
+        Step(
+            "file-system",
+            "shared folder",
+            lambda report: _file_system(context, report),
+            needs=("network", "firewall"),
+            expected=90,
+        )
+    ]
+
+
 def _machine_steps(context: Context, machine: PlannedMachine) -> list[Step]:
     """Return what every machine goes through, whatever its role."""
     name = machine.name
     site = ("certificate", "application") if machine.role is Role.WEBSERVER else ()
     program = ("program",) if machine.role is Role.AUTOSCALER else ()
+    files = ("file-system",) if context.plan.file_system else ()
     return [
         Step(
             f"create:{name}",
@@ -121,7 +138,7 @@ def _machine_steps(context: Context, machine: PlannedMachine) -> list[Step]:
             f"configure:{name}",
             "configure",
             lambda report: _configure(context, machine, Phase.BASE, report),
-            needs=(f"contact:{name}", "peers", *program),
+            needs=(f"contact:{name}", "peers", *files, *program),
             machine=name,
             expected=14,
         ),
@@ -338,6 +355,15 @@ def _bucket(context: Context, report: Reporter) -> str:
     return f"{'created' if created else 'found'} {context.bucket.name}"
 
 
+def _file_system(context: Context, report: Reporter) -> str:
+    makers = context.services.file_systems
+    assert makers is not None, "the answers allow this only where there are file systems"
+    context.journal.record("intent", report.step)
+    context.file_system = made = makers.ensure_file_system(context.plan.deployment)
+    context.journal.record("done", report.step, id=made.id)
+    return f"{made.id}, reached in {len(made.targets)} zones"
+
+
 def _create(context: Context, machine: PlannedMachine, report: Reporter) -> str:
     plan = context.plan
     assert context.network is not None
@@ -428,18 +454,14 @@ def write_ssh_files(context: Context) -> None:
 
 def _peers(context: Context, report: Reporter) -> str:
     assert context.bucket is not None
-    machines = sorted(context.state.machines.values(), key=lambda m: m.name)
-    document = {
-        "version": 1,
-        "peers": [
-            {"name": m.name, "role": str(m.role), "address": m.private_address} for m in machines
-        ],
-    }
-    data = (json.dumps(document, indent=2) + "\n").encode()
+    machines = sorted(context.state.machines)
+    data = peers.document(
+        Peer(m.name, m.role, m.private_address) for m in context.state.machines.values()
+    )
     stored = context.bucket.get(PEERS_KEY)
     if stored is None or stored.data != data:
         context.bucket.put(PEERS_KEY, data)
-    return ", ".join(m.name for m in machines)
+    return ", ".join(machines)
 
 
 def _configure(context: Context, machine: PlannedMachine, phase: Phase, report: Reporter) -> str:

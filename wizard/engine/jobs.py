@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import secrets as random
 
@@ -18,6 +19,7 @@ from wizard.machines.job import (
     Connection,
     DatabaseSettings,
     EdgeSettings,
+    FileSystemSettings,
     MachineJob,
     Peer,
     Phase,
@@ -25,6 +27,7 @@ from wizard.machines.job import (
 )
 from wizard.plan.model import Plan, PlannedBackups, PlannedMachine
 from wizard.plan.render import rule_to_plain
+from wizard.providers.base import FileSystem
 from wizard.rules import Role
 from wizard.secrets import Secret, generate
 
@@ -112,6 +115,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             locale=plan.application.locale,
         ),
         edge=_edge(plan.edge),
+        file_system=_file_system(context.file_system, found.private_address),
         leader=leader,
         backup=_backup(plan.backups),
         age_recipients=tuple(keys.age_recipient(i) for i in identities.values()),
@@ -136,6 +140,15 @@ def _identity(plan: Plan, machine: PlannedMachine) -> str:
 
 def _edge(edge: Edge | None) -> EdgeSettings | None:
     return EdgeSettings(edge.networks, edge.url, edge.client_ca) if edge else None
+
+
+def _file_system(made: FileSystem | None, address: str) -> FileSystemSettings | None:
+    """Return how the machine of that address mounts it: in its own zone first."""
+    if made is None:
+        return None
+    own = ipaddress.ip_address(address)
+    near = sorted(made.targets, key=lambda target: own not in ipaddress.ip_network(target[0]))
+    return FileSystemSettings(made.host, made.port, tuple(where for _, where in near))
 
 
 def _backup_password(context: Context) -> Secret:

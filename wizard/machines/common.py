@@ -8,27 +8,24 @@ from __future__ import annotations
 import json
 from zlib import crc32
 
-from wizard.machines import backups
+from wizard.machines import backups, shared_config
 from wizard.machines.agent_zipapp import build, machine_config
 from wizard.machines.desired import Facts, File, Folder, Handler, Link, Part
 from wizard.machines.job import MachineJob
-from wizard.machines.places import (
-    AGENT_PATH,
-    CONFIG_PATH,
-    LIBRARY,
-    OURS,
-    SHARED_CONFIG,
-    SHARED_CONFIG_UNIT,
-)
+from wizard.machines.places import AGENT_PATH, CONFIG_PATH, LIBRARY, OURS
 from wizard.machines.templates import render
 from wizard.secrets import Secret
-
-_PASSWORD_FILE = f"{OURS}/s3fs-password"
 
 
 def parts(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
     """Return the parts that every role has."""
-    return (_ssh(job), _system(job, facts), _shared_config(job), *backups.parts(job), _agent(job))
+    return (
+        _ssh(job),
+        _system(job, facts),
+        shared_config.part(job),
+        *backups.parts(job),
+        _agent(job),
+    )
 
 
 def reboot_time(name: str) -> str:
@@ -91,54 +88,6 @@ def _system(job: MachineJob, facts: Facts) -> Part:
             Handler("restart-journald", "systemctl restart systemd-journald"),
         ),
         services=("cron.service", "unattended-upgrades.service", *clock),
-    )
-
-
-def _shared_config(job: MachineJob) -> Part:
-    bucket = job.bucket
-    options = [
-        # by its role: from the cloud's metadata service (IMDSv2), renewed by s3fs itself
-        f"passwd_file={_PASSWORD_FILE}" if bucket.access_key else "iam_role=auto",
-        "allow_other",
-        "umask=0022",
-        "sigv4",
-        f"endpoint={bucket.region}",
-        # another machine's writes are seen within seconds, new files at once
-        "stat_cache_expire=5",
-        "disable_noobj_cache",
-        "retries=3",
-        "connect_timeout=10",
-        "readwrite_timeout=20",
-        "dbglevel=warn",
-    ]
-    if bucket.endpoint:
-        options += ["use_path_request_style", f"url={bucket.endpoint}"]
-    unit = render(
-        "common/shared-config.service.j2",
-        bucket=bucket,
-        mount_point=SHARED_CONFIG,
-        options=options,
-    )
-    mount = ("mount-shared-config",)
-    passwords: tuple[File, ...] = ()
-    if bucket.access_key:
-        password = f"{bucket.access_key}:{job.secrets['storage_secret_key'].reveal()}\n"
-        passwords = (File(_PASSWORD_FILE, Secret(password), mode=0o600, handlers=mount),)
-    return Part(
-        "shared configuration",
-        items=(
-            Folder(OURS, mode=0o700),
-            *passwords,
-            File(f"/etc/systemd/system/{SHARED_CONFIG_UNIT}", unit, handlers=mount),
-        ),
-        handlers=(
-            Handler(
-                mount[0],
-                f"mkdir -p {SHARED_CONFIG}; systemctl daemon-reload"
-                f" && systemctl restart {SHARED_CONFIG_UNIT}",
-            ),
-        ),
-        services=(SHARED_CONFIG_UNIT,),
     )
 
 

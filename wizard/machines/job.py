@@ -62,6 +62,16 @@ class BucketSettings:
 
 
 @dataclass(frozen=True)
+class FileSystemSettings:
+    """An NFS 4.1 server behind TLS: the name that its certificate is for, its port, and the
+    addresses that it is reached at, the nearest first."""
+
+    host: str
+    port: int
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TlsSettings:
     """ACME directory and account address; `ca_bundle` (PEM) to trust when talking to it. `given`:
     the certificate comes with the job instead, and neither of the two is needed."""
@@ -119,6 +129,7 @@ class MachineJob:
     (`port`, `protocol`, `source`: kind/role/networks, `why`). `leader` is the one webserver that
     renews the certificate and runs the application's cron. `hosts` are all names the site answers
     to, the canonical one first; the others may be addresses (a rehearsal's loopback address).
+    `file_system` is mounted as the shared configuration, where there is one; else the bucket is.
 
     `secrets` by name: `storage_secret_key` (where `bucket.access_key` is there), `age_identity`
     (this machine's AGE-SECRET-KEY), `database_password` (web and database), `database_tls_key`
@@ -151,6 +162,7 @@ class MachineJob:
     application: ApplicationSettings
     leader: bool = True
     edge: EdgeSettings | None = None
+    file_system: FileSystemSettings | None = None
     backup: BackupSettings = field(default_factory=BackupSettings)
     age_recipients: tuple[str, ...] = ()
     product: str = ""
@@ -180,6 +192,7 @@ class MachineJob:
                 "tls": TlsSettings(**values["tls"]),
                 "application": ApplicationSettings(**values["application"]),
                 "edge": _edge(values.get("edge")),
+                "file_system": _file_system(values.get("file_system")),
                 "backup": BackupSettings(
                     **{**values["backup"], "periods": tuple(values["backup"]["periods"])}
                 ),
@@ -190,6 +203,12 @@ class MachineJob:
 
 def _edge(values: dict[str, Any] | None) -> EdgeSettings | None:
     return EdgeSettings(**{**values, "networks": tuple(values["networks"])}) if values else None
+
+
+def _file_system(values: dict[str, Any] | None) -> FileSystemSettings | None:
+    if not values:
+        return None
+    return FileSystemSettings(**{**values, "addresses": tuple(values["addresses"])})
 
 
 def _plain(value: Any) -> Any:

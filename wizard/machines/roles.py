@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wizard.applications import application
-from wizard.machines import autoscaler, backups, common, database, webserver
+from wizard.machines import autoscaler, backups, common, database, shared_config, webserver
 from wizard.machines.desired import Facts, Part
 from wizard.machines.job import MachineJob, Phase
 from wizard.machines.packages import COMMON, DATABASE, WEBSERVER
@@ -19,6 +19,8 @@ def packages(job: MachineJob) -> list[str]:
         wanted += DATABASE
     if job.role is Role.WEBSERVER:
         wanted += [*WEBSERVER, *application(job.application.kind).packages]
+    if job.file_system:
+        wanted += shared_config.FILE_SYSTEM_PACKAGES
     if backups.makes_backups(job):
         wanted += backups.PACKAGES
     return wanted

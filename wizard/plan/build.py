@@ -18,6 +18,7 @@ from wizard.plan.model import (
     PlannedApplication,
     PlannedBackups,
     PlannedBucket,
+    PlannedFileSystem,
     PlannedMachine,
     PlannedRecord,
 )
@@ -118,6 +119,9 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
             tuple((period, getattr(answers.backups.keep, period)) for period in periods),
         )
         if periods
+        else None,
+        file_system=PlannedFileSystem("efs", facts.file_system_monthly_price)
+        if answers.shared_config.kind == "efs"
         else None,
     )
 

@@ -40,6 +40,14 @@ class PlannedBucket:
 
 
 @dataclass(frozen=True)
+class PlannedFileSystem:
+    """The file system that all machines mount as their shared configuration."""
+
+    kind: str
+    monthly_price: Decimal
+
+
+@dataclass(frozen=True)
 class PlannedBackups:
     """Temporal backups: the bucket they are kept in, which outlives the deployment, how many of
     each period."""
@@ -89,11 +97,13 @@ class Plan:
     edge: Edge | None = None
     gate: Gate | None = None
     backups: PlannedBackups | None = None
+    file_system: PlannedFileSystem | None = None
 
     @property
     def monthly_price(self) -> Decimal:
         """Return the whole price per month, in `currency`."""
-        return sum((m.size.monthly_price for m in self.machines), self.bucket.monthly_price)
+        files = self.file_system.monthly_price if self.file_system else Decimal(0)
+        return sum((m.size.monthly_price for m in self.machines), self.bucket.monthly_price + files)
 
     def of_role(self, role: Role) -> tuple[PlannedMachine, ...]:
         """Return the machines of one role."""

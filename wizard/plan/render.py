@@ -41,6 +41,7 @@ def to_text(plan: Plan) -> str:
             ("bucket", "per month"),
             [(plan.bucket.name, _money(plan.bucket.monthly_price, plan.currency))],
         ),
+        *_file_system(plan),
         *_backups(plan),
         "",
         f"Firewall ({_layers(plan)}; everything not listed is closed)",
@@ -93,6 +94,12 @@ def to_plain(plan: Plan) -> dict[str, Any]:
             "name": plan.bucket.name,
             "monthly_price": f"{plan.bucket.monthly_price:.2f}",
         },
+        "file_system": {
+            "kind": plan.file_system.kind,
+            "monthly_price": f"{plan.file_system.monthly_price:.2f}",
+        }
+        if plan.file_system
+        else None,
         "backups": {"bucket": plan.backups.bucket, "keep": dict(plan.backups.keep)}
         if plan.backups
         else None,
@@ -176,6 +183,17 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
         [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
     ]
     return [f"  {'  '.join(line)}".rstrip() for line in padded]
+
+
+def _file_system(plan: Plan) -> list[str]:
+    if plan.file_system is None:
+        return []
+    price = _money(plan.file_system.monthly_price, plan.currency)
+    return [
+        "",
+        "Shared folder (encrypted; over TLS, and from the deployment's machines alone)",
+        *_table(("kind", "per month"), [(plan.file_system.kind, price)]),
+    ]
 
 
 def _backups(plan: Plan) -> list[str]:

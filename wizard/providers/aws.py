@@ -1,9 +1,10 @@
 """The `aws` provider: EC2 instances in a VPC of their own, behind security groups.
 
 What is made is found again by the tag `build-usb:deployment`. The parts: `aws_network` (VPC,
-subnets, security groups), `aws_machines`, `aws_images`, `aws_roles` (what machines may do),
-`aws_facts` and `aws_prices`, `aws_rights` and `aws_policy` (what we may do), `aws_values` (how EC2
-says it), `aws_api` (calls and errors), `aws_session` (credentials).
+subnets, security groups), `aws_machines`, `aws_images`, `aws_files` (the shared folder at EFS),
+`aws_roles` (what machines may do), `aws_facts` and `aws_prices`, `aws_rights` and `aws_policy`
+(what we may do), `aws_values` (how EC2 says it), `aws_api` (calls and errors), `aws_session`
+(credentials).
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from wizard.events import Progress
 from wizard.providers import aws_facts, aws_policy, aws_rights
 from wizard.providers import aws_values as values
 from wizard.providers.aws_api import Api
+from wizard.providers.aws_files import FileSystems
 from wizard.providers.aws_images import Images
 from wizard.providers.aws_machines import Machines
 from wizard.providers.aws_network import Networks
 from wizard.providers.aws_roles import Roles
 from wizard.providers.base import (
     Account,
+    FileSystem,
     Machine,
     MachineSpec,
     Network,
@@ -51,6 +54,7 @@ class AwsProvider:
         self._networks = Networks(self._api)
         self._images = Images(self._api)
         self._machines = Machines(self._api)
+        self._files = FileSystems(self._api, self._networks)
         # two threads that find nothing of a name must not both create it
         self._lock = threading.Lock()
         self._profiles: dict[str, str] = {}
@@ -110,7 +114,7 @@ class AwsProvider:
             by_role=True,
             vendor="aws",
         )
-        return Services(object_storage=storage)
+        return Services(object_storage=storage, file_systems=self)
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -126,6 +130,10 @@ class AwsProvider:
             for item in self._machines.all(deployment)
         ]
         listed += self._images.copies(deployment)
+        files = self._files.find(deployment)
+        if files is not None:
+            name = values.tag(files, "Name")
+            listed.append(found(ResourceKind.FILE_SYSTEM, str(files["FileSystemId"]), name))
         listed += [
             found(ResourceKind.FIREWALL, str(item["GroupId"]), str(item.get("GroupName")))
             for item in self._networks.groups(deployment)
@@ -166,6 +174,10 @@ class AwsProvider:
                 deployment, str(vpc["VpcId"]), rules, self._build_machine or "", enabled
             )
 
+    def ensure_file_system(self, deployment: str) -> FileSystem:
+        """Return the deployment's file system once all zones of its network reach it."""
+        return self._files.ensure(deployment)
+
     def ensure_machine(self, spec: MachineSpec) -> Machine:
         """Return the instance of that name, created if missing, once it has its addresses."""
         with self._lock:
@@ -199,6 +211,8 @@ class AwsProvider:
             self._machines.delete(resource.id, resource.name)
         elif resource.kind is ResourceKind.SNAPSHOT:
             self._images.delete(resource)
+        elif resource.kind is ResourceKind.FILE_SYSTEM:
+            self._files.delete(resource.deployment, resource.id)
         elif resource.kind is ResourceKind.FIREWALL:
             with self._lock:
                 self._networks.delete_group(resource.deployment, resource.id)

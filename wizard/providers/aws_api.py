@@ -48,7 +48,10 @@ _THROTTLED = frozenset(
 _TRANSIENT = frozenset(
     {
         "ConcurrentModification",
+        "DependencyTimeout",
         "DependencyViolation",
+        "FileSystemInUse",
+        "IncorrectFileSystemLifeCycleState",
         "IncorrectState",
         "InternalError",
         "InternalFailure",
@@ -173,7 +176,9 @@ class Api:
         seen: set[str] = set()
         while True:
             answer = self.call(operation, doing, region=region, **wanted, **following)
-            found += answer.get(key) or []
+            if key not in answer:
+                raise self.senseless(doing, f"it has no {key}")
+            found += answer[key] or []
             following = {token_in: token_out(answer)}
             if not following[token_in]:
                 return found
@@ -257,15 +262,14 @@ class Api:
 def action(operation: str) -> str:
     """Return the IAM action of an operation: ec2.create_vpc -> ec2:CreateVpc."""
     service, _, method = operation.partition(".")
-    service = {"service-quotas": "servicequotas"}.get(service, service)
+    service = {"service-quotas": "servicequotas", "efs": "elasticfilesystem"}.get(service, service)
     return f"{service}:{''.join(word.capitalize() for word in method.split('_'))}"
 
 
 def is_missing(error: ProviderError) -> bool:
     """Say whether the API refused because there is no such thing."""
-    return error.code.endswith((".NotFound", "NoSuchEntity")) or error.code in (
+    return error.code.endswith(("NotFound", "NoSuchEntity")) or error.code in (
         "InvalidAMIID.Unavailable",
-        "InvalidSnapshot.NotFound",
     )
 
 

@@ -21,6 +21,8 @@ _MEMORY = {Role.WEBSERVER: 2048, Role.DATABASE: 2048, Role.AUTOSCALER: 1024}
 _LEAST_MEMORY = 512
 # https://aws.amazon.com/s3/pricing, read 2026-11: about 10 GiB; what is stored is what is paid
 _BUCKET_PRICE = Decimal("0.25")
+# an estimate, as the bucket's: a GiB at what it costs in Frankfurt; what is stored is what is paid
+_FILES_PRICE = Decimal("0.36")
 # graphics, programmable and learning hardware: dear, and of no use to a website
 _SPECIAL = ("GpuInfo", "FpgaInfo", "InferenceAcceleratorInfo", "NeuronInfo", "MediaAcceleratorInfo")
 # the families whose CPUs the quota counts: "Running On-Demand Standard instances"
@@ -56,6 +58,7 @@ def facts(api: Api, images: Images, folder: Path | None) -> ProviderFacts:
             for role, memory in _MEMORY.items()
         },
         bucket_monthly_price=_BUCKET_PRICE,
+        file_system_monthly_price=_FILES_PRICE,
         quotas=quotas,
         notes=tuple(filter(None, (prices.note, *notes))),
     )

@@ -208,19 +208,25 @@ class Networks:
         for group in self.groups(deployment):
             if group["VpcId"] == vpc:
                 found[values.tag(group, values.TAG_ROLE)] = group
-        return {role: found.get(role) or self._create_group(deployment, vpc, role) for role in Role}
+        return {
+            role: found.get(role)
+            or self._create_group(deployment, vpc, role.value, f"{role}s", role=role)
+            for role in Role
+        }
 
-    def _create_group(self, deployment: str, vpc: str, role: Role) -> dict[str, Any]:
-        name = values.name_of(deployment, role)
+    def _create_group(
+        self, deployment: str, vpc: str, short: str, whose: str, role: Role | None = None
+    ) -> dict[str, Any]:
+        name = values.name_of(deployment, short)
         try:
             made = self._api.call(
                 "ec2.create_security_group",
                 f"create the security group {name}",
                 fresh=True,
                 GroupName=name,
-                Description=f"{role}s of the deployment {deployment}",
+                Description=f"{whose} of the deployment {deployment}",
                 VpcId=vpc,
-                TagSpecifications=values.tagged("security-group", deployment, role, role=role),
+                TagSpecifications=values.tagged("security-group", deployment, short, role=role),
             )
         except ProviderError as error:
             # made before, and not listed by its tag yet
@@ -255,13 +261,35 @@ class Networks:
             own = [rule for rule in rules if rule.target is role]
             why = {(rule.protocol, rule.port): rule.why for rule in own}
             wanted = values.permissions(own, ids, build_machine, enabled=enabled)
-            there = values.permissions_of(group)
-            doing = f"set the security group of {role}s"
-            if wanted - there:
-                self._change(doing, "authorize", ids[role], values.to_api(wanted - there, why))
-            surplus = values.entries(group, there - wanted)
-            if surplus:
-                self._change(doing, "revoke", ids[role], surplus)
+            self._make_equal(f"set the security group of {role}s", group, wanted, why)
+
+    def ensure_files_group(self, deployment: str, vpc: str, name: str, port: int) -> str:
+        """Return the security group of a file system, which lets in the machines of each role at
+        that port, and nobody else."""
+        groups = self.ensure_groups(deployment, vpc)
+        full = values.name_of(deployment, name)
+        listed = [g for g in self.groups(deployment) if g.get("GroupName") == full]
+        own = next((g for g in listed if g["VpcId"] == vpc), None)
+        group = own or self._create_group(deployment, vpc, name, "shared folder")
+        wanted = {("tcp", port, "group", str(g["GroupId"])) for g in groups.values()}
+        why = {("tcp", port): "the shared folder"}
+        self._make_equal(f"set the security group {full}", group, wanted, why)
+        return str(group["GroupId"])
+
+    def _make_equal(
+        self,
+        doing: str,
+        group: dict[str, Any],
+        wanted: set[values.Permission],
+        why: dict[tuple[str, int], str],
+    ) -> None:
+        there = values.permissions_of(group)
+        identity = str(group["GroupId"])
+        if wanted - there:
+            self._change(doing, "authorize", identity, values.to_api(wanted - there, why))
+        surplus = values.entries(group, there - wanted)
+        if surplus:
+            self._change(doing, "revoke", identity, surplus)
 
     def _change(self, doing: str, what: str, group: str, entries: list[dict[str, Any]]) -> None:
         codes = {"authorize": "InvalidPermission.Duplicate", "revoke": "InvalidPermission.NotFound"}

@@ -9,17 +9,20 @@ from wizard.storage.names import bucket_prefix
 
 _SUFFIX = "?" * 16  # what wizard.storage.names puts behind a bucket's prefix
 
+# EFS asks for those about interfaces in the name of who makes a mount target
 _EC2 = (
     "AttachInternetGateway",
     "AuthorizeSecurityGroupIngress",
     "CreateImage",
     "CreateInternetGateway",
+    "CreateNetworkInterface",
     "CreateRoute",
     "CreateSecurityGroup",
     "CreateSubnet",
     "CreateTags",
     "CreateVpc",
     "DeleteInternetGateway",
+    "DeleteNetworkInterface",
     "DeleteSecurityGroup",
     "DeleteSnapshot",
     "DeleteSubnet",
@@ -30,6 +33,7 @@ _EC2 = (
     "DescribeInstanceTypes",
     "DescribeInstances",
     "DescribeInternetGateways",
+    "DescribeNetworkInterfaces",
     "DescribeRegions",
     "DescribeRouteTables",
     "DescribeSecurityGroups",
@@ -71,6 +75,17 @@ _BUCKETS = (
     "PutLifecycleConfiguration",
 )
 _OBJECTS = ("DeleteObject", "DeleteObjectVersion", "GetObject", "PutObject")
+_FILES = (
+    "CreateFileSystem",
+    "CreateMountTarget",
+    "DeleteFileSystem",
+    "DeleteMountTarget",
+    "DescribeFileSystemPolicy",
+    "DescribeFileSystems",
+    "DescribeMountTargets",
+    "PutFileSystemPolicy",
+    "TagResource",
+)
 _FACTS = (
     "iam:SimulatePrincipalPolicy",
     "pricing:GetProducts",
@@ -87,11 +102,16 @@ def statements(account: str, partition: str = "aws") -> list[dict[str, Any]]:
     role = f"arn:{partition}:iam::{account}:role/build-usb.*"
     profile = f"arn:{partition}:iam::{account}:instance-profile/build-usb.*"
     bucket = f"arn:{partition}:s3:::build-usb-*"
+    service = "elasticfilesystem.amazonaws.com"
+    linked = f"arn:{partition}:iam::{account}:role/aws-service-role/{service}/*"
     return [
         _allow("Machines", [f"ec2:{name}" for name in _EC2], ["*"]),
         _allow("MachinesRoles", [f"iam:{name}" for name in _IAM], [role, profile]),
         _allow("Buckets", [f"s3:{name}" for name in _BUCKETS], [bucket]),
         _allow("Objects", [f"s3:{name}" for name in _OBJECTS], [f"{bucket}/*"]),
+        # EFS's own role, which it makes for an account's first mount target
+        _allow("SharedFoldersRole", ["iam:CreateServiceLinkedRole"], [linked]),
+        _allow("SharedFolders", [f"elasticfilesystem:{name}" for name in _FILES], ["*"]),
         _allow("Facts", list(_FACTS), ["*"]),
     ]
 
@@ -137,6 +157,25 @@ def only_tls(bucket: str, partition: str = "aws") -> str:
                 "Action": "s3:*",
                 "Resource": [whole, f"{whole}/*"],
                 "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+        ]
+    )
+
+
+def for_files(file_system: str) -> str:
+    """Return the policy of a file system (its ARN): over TLS alone, and from where its mount
+    targets let in, which is the deployment's machines."""
+    over = {"aws:SecureTransport": "true", "elasticfilesystem:AccessedViaMountTarget": "true"}
+    may = ("ClientMount", "ClientRootAccess", "ClientWrite")
+    return _document(
+        [
+            {
+                "Sid": "OnlyTls",
+                "Effect": "Allow",
+                "Principal": {"AWS": "*"},
+                "Action": [f"elasticfilesystem:{name}" for name in may],
+                "Resource": file_system,
+                "Condition": {"Bool": over},
             }
         ]
     )

@@ -26,6 +26,7 @@ class ResourceKind(StrEnum):
 
     MACHINE = "machine"
     SNAPSHOT = "snapshot"
+    FILE_SYSTEM = "file system"
     FIREWALL = "firewall"
     NETWORK = "network"
     BUCKET = "bucket"
@@ -71,6 +72,7 @@ class ProviderFacts:
     currency: str
     default_size: dict[Role, str]
     bucket_monthly_price: Decimal
+    file_system_monthly_price: Decimal = Decimal(0)
     quotas: tuple[Quota, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -190,10 +192,31 @@ class Door:
 
 
 @dataclass(frozen=True)
+class FileSystem:
+    """An NFS 4.1 server behind TLS that all machines of a deployment mount: `host` is the name that
+    its certificate is for, `targets` where it is reached, as the network (CIDR) of each zone and
+    the address there."""
+
+    id: str
+    host: str
+    port: int
+    targets: tuple[tuple[str, str], ...]
+
+
+class FileSystems(Protocol):
+    """Makes shared file systems; what is made is among the provider's resources."""
+
+    def ensure_file_system(self, deployment: str) -> FileSystem:
+        """Return the deployment's file system, made if missing, once its machines reach it. Its
+        network is there already."""
+
+
+@dataclass(frozen=True)
 class Services:
     """What a provider offers beside machines; None where answers must name another."""
 
     object_storage: ObjectStorage | None = None
+    file_systems: FileSystems | None = None
     acme: AcmeAuthority | None = None
     dns: DnsServer | None = None
     door: Door | None = None
