@@ -41,7 +41,8 @@ _AGES = {
 @dataclass(frozen=True)
 class Backup:
     """What to keep and where: restic's repository with the files that hold its password and the
-    store's keys, `part` of this machine, database's name or folders, snapshots kept by period."""
+    store's keys, `part` of this machine, database's name or folders, snapshots kept by period.
+    `hosts` are the names the site answers to; into a `foreign` repository nothing is written."""
 
     repository: str
     options: tuple[str, ...]
@@ -52,6 +53,8 @@ class Backup:
     folders: tuple[str, ...] = ()
     keep: tuple[tuple[str, int], ...] = ()
     parts: tuple[str, ...] = (DATABASE, FILES)
+    hosts: tuple[str, ...] = ()
+    foreign: bool = False
 
     @property
     def periods(self) -> tuple[str, ...]:
@@ -74,6 +77,8 @@ def parse(values: Any) -> Backup | None:
             folders=tuple(map(str, values.get("folders", ()))),
             keep=tuple((str(period), int(count)) for period, count in values["keep"].items()),
             parts=tuple(map(str, values.get("parts", (DATABASE, FILES)))),
+            hosts=tuple(map(str, values.get("hosts", ()))),
+            foreign=bool(values.get("foreign", False)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AgentError(f"backup is not understood: {error!r}") from error
@@ -151,7 +156,10 @@ def _prepare(backup: Backup) -> None:
 
 
 def _snapshot(backup: Backup, point: str, period: str) -> dict[str, Any]:
-    tags = ["--tag", f"point:{point}", "--tag", f"period:{period}", "--tag", f"part:{backup.part}"]
+    marks = [f"point:{point}", f"period:{period}", f"part:{backup.part}"]
+    # who puts it back under another name has to know what to replace
+    marks += [f"host:{host}" for host in backup.hosts]
+    tags = [word for mark in marks for word in ("--tag", mark)]
     common = ["--json", "--host", backup.part, "--no-scan", *tags]
     if backup.part == DATABASE:
         # the dump's own failure fails the backup: no half dump becomes a snapshot
@@ -199,17 +207,24 @@ def _check_dump(backup: Backup, snapshot: str) -> None:
 # -- looking -------------------------------------------------------------------------------------
 
 
+def require(backup: Backup) -> None:
+    """Raise AgentError if the repository is not there, or cannot be opened."""
+    _restic(backup, "cat", "config")
+
+
 def points(backup: Backup) -> list[dict[str, Any]]:
-    """Return the restore points, oldest first: name, period, time, parts with bytes, whole."""
+    """Return the restore points, oldest first: name, period, time, parts with bytes, whole, and
+    the names the site answered to."""
     if _program(backup, "cat", "config", check=False).returncode:
         return []
     found: dict[str, dict[str, Any]] = {}
     for snapshot in _parts(backup):
         point = found.setdefault(
             snapshot["point"],
-            {"name": snapshot["point"], "period": snapshot["period"], "parts": {}},
+            {"name": snapshot["point"], "period": snapshot["period"], "parts": {}, "hosts": []},
         )
         point["time"] = snapshot["time"]
+        point["hosts"] = sorted({*point["hosts"], *snapshot["hosts"]})
         point["parts"][snapshot["part"]] = {"id": snapshot["id"], "bytes": snapshot["bytes"]}
     for point in found.values():
         point["whole"] = set(point["parts"]) >= set(backup.parts)
@@ -221,10 +236,20 @@ def _parts(backup: Backup) -> list[dict[str, Any]]:
     listed = json.loads(_program(backup, "snapshots", "--json", "--no-lock").stdout or "[]")
     found = []
     for snapshot in listed:
-        tags = dict(tag.split(":", 1) for tag in snapshot.get("tags") or [] if ":" in tag)
+        marks = [tag.split(":", 1) for tag in snapshot.get("tags") or [] if ":" in tag]
+        tags: dict[str, Any] = dict(marks)
+        hosts = [value for key, value in marks if key == "host"]
         if {"point", "period", "part"} <= set(tags) and _POINT.fullmatch(tags["point"]):
             size = (snapshot.get("summary") or {}).get("total_bytes_processed", 0)
-            found.append({**tags, "id": snapshot["id"], "time": snapshot["time"], "bytes": size})
+            found.append(
+                {
+                    **tags,
+                    "hosts": hosts,
+                    "id": snapshot["id"],
+                    "time": snapshot["time"],
+                    "bytes": size,
+                }
+            )
     return sorted(found, key=lambda snapshot: str(snapshot["time"]))
 
 
@@ -277,7 +302,7 @@ def _restore_database(backup: Backup, snapshot: str) -> dict[str, Any]:
     if loaded.returncode or dump.returncode:
         _sql(f"DROP DATABASE `{staged}`; DROP DATABASE `{old}`")
         raise AgentError(f"the dump cannot be loaded: {loaded.stderr.decode(errors='replace')}")
-    new, present = _tables(staged), _tables(live)
+    new, present = tables(staged), tables(live)
     if not new:
         raise AgentError("the dump holds no table")
     moves = [f"`{live}`.`{t}` TO `{old}`.`{t}`" for t in present]
@@ -299,7 +324,8 @@ def _restore_files(backup: Backup, snapshot: str) -> dict[str, Any]:
     return {"folders": len(backup.folders)}
 
 
-def _tables(database: str) -> list[str]:
+def tables(database: str) -> list[str]:
+    """Return the names of a database's tables."""
     found = _sql(
         "SELECT table_name FROM information_schema.tables "  # noqa: S608 - a name of our own
         f"WHERE table_schema = '{database}' AND table_type = 'BASE TABLE'"
@@ -354,6 +380,7 @@ def _command(backup: Backup, *words: str) -> list[str]:
         str(backup.password_file),
         "--retry-lock",
         _WAIT_FOR_LOCK,
+        *(["--no-lock"] if backup.foreign else []),
         "--cache-dir",
         "/var/cache/build-usb/restic",
         *options,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wizard import __version__
-from wizard.agent import backup, edge, health, mount, peers, registry, ufw
+from wizard.agent import backup, content, edge, health, mount, peers, registry, ufw
 from wizard.agent import config as configuration
 from wizard.agent.config import Config, Peer
 from wizard.agent.errors import AgentError
@@ -163,6 +163,18 @@ def restore(point: str, places: Places) -> Result:
         return {"ok": True, **backup.restore(_backups(places), point)}
 
 
+def begin_content(places: Places) -> Result:
+    """Put another deployment's restore point here, as the order on standard input says."""
+    with locked(places.backup_lock, 1800.0) as free:
+        if not free:
+            return {"ok": False, "problem": "a backup is being made"}
+        try:
+            order = json.load(sys.stdin)
+        except ValueError as error:
+            raise AgentError("standard input holds no order") from error
+        return {"ok": True, **content.begin(order, places)}
+
+
 def _backups(places: Places) -> backup.Backup:
     found = configuration.load(places.config).backup
     if found is None:
@@ -251,6 +263,7 @@ def _backup_commands(commands: Any) -> None:
     commands.add_parser("points", help="List the restore points.")
     back = commands.add_parser("restore", help="Put this machine's part of a restore point back.")
     back.add_argument("point")
+    commands.add_parser("content", help="Begin with a restore point of another deployment.")
 
 
 def _dispatch(options: argparse.Namespace, places: Places) -> Result:
@@ -263,6 +276,8 @@ def _dispatch(options: argparse.Namespace, places: Places) -> Result:
             return list_points(places)
         if options.command == "restore":
             return restore(options.point, places)
+        if options.command == "content":
+            return begin_content(places)
     except (AgentError, OSError) as error:
         return {"ok": False, "problem": str(error)}
     try:

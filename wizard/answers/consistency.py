@@ -208,6 +208,7 @@ def _storage(answers: Answers) -> Iterator[Problem]:
     for key, storage in (
         ("object_storage", answers.object_storage),
         ("backups.second_storage", answers.backups.second_storage),
+        ("application.source.storage", getattr(answers.application.source, "storage", None)),
     ):
         if storage is not None and storage.provider == "other" and storage.endpoint is None:
             yield _problem(

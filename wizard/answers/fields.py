@@ -295,6 +295,11 @@ Revision = Annotated[
     StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$"),
     Allowed("a branch, tag or commit"),
 ]
+BucketName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"),
+    Allowed("a bucket's name"),
+]
 KeyName = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?$"),

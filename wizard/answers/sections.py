@@ -10,6 +10,7 @@ from wizard.answers.fields import (
     AbsolutePath,
     Allowed,
     Authority,
+    BucketName,
     CronTime,
     Distinct,
     Email,
@@ -19,6 +20,7 @@ from wizard.answers.fields import (
     KeyName,
     Locale,
     Moment,
+    Name,
     NetworkAddress,
     Port,
     RelativePath,
@@ -110,6 +112,20 @@ class Admin(Section):
     )
 
 
+class ObjectStorage(Section):
+    """Where the deployment's buckets are."""
+
+    provider: (
+        Literal["aws", "digitalocean", "exoscale", "linode", "vultr", "hetzner", "other"] | None
+    ) = Field(None, description="Whose object storage; null: the provider's own.")
+    endpoint: Url | None = Field(None, description="S3 endpoint; null: derived from the region.")
+    region: Identifier | None = Field(None, description="Region; null: the provider's.")
+    credentials: Credentials | None = Field(
+        None,
+        description="Where the access key and its secret come from; null: by the cloud (aws).",
+    )
+
+
 class Fresh(Section):
     """A new, empty application of its own release."""
 
@@ -128,11 +144,27 @@ class Baseline(Section):
 
 
 class Backup(Section):
-    """A temporal backup of a running application."""
+    """A temporal backup of a running application, or of one that is gone."""
 
     kind: Literal["backup"] = Field(description="A private, dated copy made by `backups`.")
-    period: Period = Field(description="Which series of backups.")
-    at: Moment | None = Field(None, description="Which of the series (UTC); null: the newest.")
+    period: Literal[Period, "manual"] = Field(description="Which series of backups.")
+    at: Moment | None = Field(
+        None, description="The newest that is not younger (UTC); null: the newest of all."
+    )
+    deployment: Name | None = Field(
+        None, description="The deployment it is of; null: an earlier one of this name."
+    )
+    storage: ObjectStorage | None = Field(
+        None, description="The object storage it is in; null: this deployment's own."
+    )
+    bucket: BucketName | None = Field(
+        None, description="The bucket it is in; null: found by the deployment's tag."
+    )
+    password: Credentials | None = Field(
+        None,
+        description="Where the backups' password comes from; null: what this build home keeps of "
+        "that deployment.",
+    )
 
 
 class OwnRepository(Section):
@@ -248,20 +280,6 @@ class SharedConfig(Section):
 
     kind: Literal["s3fs", "efs"] = Field(
         "s3fs", description="A bucket through s3fs, or EFS (only on AWS)."
-    )
-
-
-class ObjectStorage(Section):
-    """Where the deployment's buckets are."""
-
-    provider: (
-        Literal["aws", "digitalocean", "exoscale", "linode", "vultr", "hetzner", "other"] | None
-    ) = Field(None, description="Whose object storage; null: the provider's own.")
-    endpoint: Url | None = Field(None, description="S3 endpoint; null: derived from the region.")
-    region: Identifier | None = Field(None, description="Region; null: the provider's.")
-    credentials: Credentials | None = Field(
-        None,
-        description="Where the access key and its secret come from; null: by the cloud (aws).",
     )
 
 

@@ -20,7 +20,7 @@ WORKING: Mapping[str, tuple[object, ...]] = {
     "provider.name": ("local", "aws", "digitalocean"),
     "machines.os": ("debian-13",),
     "application.kind": ("wordpress",),
-    "application.source.kind": ("fresh",),
+    "application.source.kind": ("fresh", "backup"),
     "application.locale": ("en_US",),
     "dns.provider": ("rfc2136", "cloudflare", "digitalocean", "route53"),
     "database.engine": ("mariadb",),

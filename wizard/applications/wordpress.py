@@ -20,6 +20,7 @@ from wizard.secrets import Secret
 
 CORE = "/usr/share/wordpress"
 CONTENT = "/var/lib/wordpress/wp-content"
+_MOVE = f"{LIBRARY}/wordpress-move.php"
 _SALT_NAMES = (
     "AUTH_KEY",
     "SECURE_AUTH_KEY",
@@ -67,11 +68,13 @@ class WordPress:
             "email": app.admin_email,
             "password": job.secrets["admin_password"].reveal(),
             "locale": app.locale,
+            "restored": app.restored,
         }
         trust = ("trust-database",)
         program = f"{LIBRARY}/wordpress-install.php"
         cron_program = f"{LIBRARY}/wordpress-cron.php"
         cron = "/etc/cron.d/build-usb-application"
+        moved = _moved(job) if app.restored else None
         return (
             Part(
                 "wordpress",
@@ -90,6 +93,7 @@ class WordPress:
                         cron_program, render("wordpress/cron.php.j2", core=CORE, host=job.hosts[0])
                     ),
                     File(cron, render("cron/wordpress.j2")) if job.leader else Absent(cron),
+                    *((File(_MOVE, render("wordpress/move.php.j2")),) if moved else ()),
                 ),
                 # what update-ca-certificates would do, without going through the whole store
                 handlers=(
@@ -100,6 +104,7 @@ class WordPress:
                     ),
                 ),
                 steps=(
+                    *((moved,) if moved else ()),
                     Step(
                         "install",
                         f"runuser -u www-data -- php {program}",
@@ -109,6 +114,17 @@ class WordPress:
                 ),
             ),
         )
+
+
+def _moved(job: MachineJob) -> Step:
+    """Return what makes another deployment's content this one's: table prefix and names."""
+    order = {
+        "from": job.application.former_hosts,
+        "to": job.hosts[0],
+        "prefix": table_prefix(job.deployment),
+    }
+    command = f"runuser -u www-data -- php {_MOVE}"
+    return Step("move", command, f"{command} state", Secret(json.dumps(order)))
 
 
 def _salts(job: MachineJob) -> list[str]:

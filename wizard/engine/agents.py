@@ -11,6 +11,9 @@ from wizard.errors import MachineError
 from wizard.home import keys
 from wizard.machines.job import Connection
 from wizard.machines.places import AGENT_PATH
+from wizard.secrets import Secret
+
+_NOTHING = Secret("")
 
 
 def connection(context: Context, name: str) -> Connection:
@@ -20,9 +23,11 @@ def connection(context: Context, name: str) -> Connection:
     return Connection(context.address(found), context.plan.ssh_port, login, found.host_key)
 
 
-def call(context: Context, name: str, *words: str, seconds: float = 60.0) -> dict[str, Any]:
+def call(
+    context: Context, name: str, *words: str, seconds: float = 60.0, stdin: Secret = _NOTHING
+) -> dict[str, Any]:
     """Return what the agent of a machine of the deployment answers to a command; see `ask`."""
-    return ask(connection(context, name), name, *words, seconds=seconds)
+    return ask(connection(context, name), name, *words, seconds=seconds, stdin=stdin)
 
 
 def ask(
@@ -31,11 +36,14 @@ def ask(
     *words: str,
     seconds: float,
     patience: float = ssh.CONNECT_SECONDS,
+    stdin: Secret = _NOTHING,
 ) -> dict[str, Any]:
     """Return what an agent answers to a command; MachineError if it makes no sense. `ok` and
     `problem` in the answer say whether it could do it; `patience`: seconds to connect in."""
     with ssh.connect(reached, patience) as client:
-        _, output, errors = ssh.run(client, (AGENT_PATH, *words), seconds=seconds)
+        _, output, errors = ssh.run(
+            client, (AGENT_PATH, *words), stdin=stdin.reveal(), seconds=seconds
+        )
     try:
         answer = json.loads(output)
         answer["ok"]
@@ -49,9 +57,11 @@ def ask(
     return dict(answer)
 
 
-def demand(context: Context, name: str, *words: str, seconds: float = 60.0) -> dict[str, Any]:
+def demand(
+    context: Context, name: str, *words: str, seconds: float = 60.0, stdin: Secret = _NOTHING
+) -> dict[str, Any]:
     """Return what the agent answers; MachineError with its reason if it could not do it."""
-    answer = call(context, name, *words, seconds=seconds)
+    answer = call(context, name, *words, seconds=seconds, stdin=stdin)
     if not answer["ok"]:
         raise MachineError(
             f"its agent could not do it: {' '.join(words)}",

@@ -33,7 +33,9 @@ class Context:
 
     `inside`: this runs on a machine of the deployment, and reaches the others at their private
     addresses. `published`: webservers that DNS is to answer with, where an autoscaler has decided
-    it. `product`: the program that autoscalers run."""
+    it. `product`: the program that autoscalers run.
+
+    `begins_with`: the restore point of another deployment that was put there."""
 
     answers: Answers
     plan: Plan
@@ -53,6 +55,7 @@ class Context:
     inside: bool = False
     published: frozenset[str] | None = None
     product: str = ""
+    begins_with: str = ""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def update(self, change: Callable[[State], State]) -> State:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from wizard.dns.base import RecordSet
-from wizard.engine import agents, backups, fleets, gate, origin, product, station
+from wizard.engine import agents, backups, content, fleets, gate, origin, product, station
 from wizard.engine.configure import configure
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -70,6 +70,7 @@ def steps(context: Context) -> list[Step]:
             needs=(*(s.id for s in _gate(context)), *(f"create:{m.name}" for m in webservers)),
             expected=2,
         ),
+        *content.steps(context),
         *(step for machine in webservers for step in _site(context, machine)),
         Step(
             "verify",
@@ -164,6 +165,7 @@ def _site(context: Context, machine: PlannedMachine) -> list[Step]:
     if origin.is_chosen(context):
         first = (ORIGIN, *first)
     database = tuple(f"configure:{m.name}" for m in context.plan.of_role(Role.DATABASE))
+    begin = (content.PUT,) if content.wanted(context) else ()
     return [
         Step(
             f"certificate:{name}",
@@ -179,7 +181,7 @@ def _site(context: Context, machine: PlannedMachine) -> list[Step]:
             lambda report: _configure(context, machine, Phase.APPLICATION, report),
             needs=(
                 f"configure:{name}",
-                *(database if name == leader else (f"application:{leader}",)),
+                *((*database, *begin) if name == leader else (f"application:{leader}",)),
             ),
             machine=name,
             expected=8,
@@ -327,6 +329,7 @@ def _provider(context: Context, report: Reporter) -> str:
             "changed from here), or set dns.proxied to false",
         )
     context.connect(report.progress)
+    content.check(context)
     return f"{context.provider.name} is ready"
 
 

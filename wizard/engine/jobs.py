@@ -9,6 +9,7 @@ import secrets as random
 from wizard.dns.base import Edge
 from wizard.engine import open, origin, station
 from wizard.engine.backups import kept_password
+from wizard.engine.content import OWN
 from wizard.engine.context import Context
 from wizard.home import keys
 from wizard.machines.certificates import self_signed
@@ -113,6 +114,8 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             admin_user=plan.application.admin_user,
             admin_email=plan.application.admin_email,
             locale=plan.application.locale,
+            restored=answers.application.source.kind == "backup" and context.state.content != OWN,
+            former_hosts=context.state.former_hosts,
         ),
         edge=_edge(plan.edge),
         file_system=_file_system(context.file_system, found.private_address),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wizard.answers.model import Answers
 from wizard.answers.sections import CredentialSource, Dns
+from wizard.answers.sections import ObjectStorage as StorageSection
 from wizard.dns import registry as dns_registry
 from wizard.dns.base import DnsProvider
 from wizard.dns.exchange import Address
@@ -209,38 +210,53 @@ def dns_of(
 def storage(answers: Answers, services: Services, credentials: SecretStore | None) -> ObjectStorage:
     """Return the object storage that holds the deployment's bucket: the provider's own, or one
     that speaks S3 with credentials of the form ACCESS_KEY:SECRET_KEY."""
-    own = answers.object_storage
-    vendor = own.provider or answers.provider.name
-    region = own.region or answers.provider.region
-    endpoint = own.endpoint or _url(f"{vendor}_storage")
-    if not endpoint and vendor in _OBJECT_STORAGE:
-        endpoint = _OBJECT_STORAGE[vendor].format(region=region)
+    own, cloud = answers.object_storage, answers.provider
     given = services.object_storage
     if given is not None and given.build_endpoint and own.endpoint is None:
         return given
     if given is not None and own.endpoint is None and own.credentials is None:
+        region = own.region or cloud.region
+        endpoint = _storage_endpoint(own.provider or cloud.name, region)
         return replace(given, build_endpoint=endpoint, machine_endpoint=endpoint, region=region)
+    return storage_of(own, cloud.name, cloud.region, credentials)
+
+
+def storage_of(
+    named: StorageSection,
+    vendor: str,
+    region: str,
+    credentials: SecretStore | None,
+    where: str = "object_storage",
+) -> ObjectStorage:
+    """Return the object storage of this section of answers, `where` in them; `vendor` and `region`
+    hold where it names none."""
+    vendor, region = named.provider or vendor, named.region or region
+    endpoint = named.endpoint or _storage_endpoint(vendor, region)
     if not endpoint:
         raise NotSupportedError(
             f"object storage of {vendor} is not available yet",
-            where="object_storage.provider",
+            where=f"{where}.provider",
             cure=f"use one of: {', '.join(_OBJECT_STORAGE)}",
         )
-    if own.credentials is None:
+    if named.credentials is None:
         raise UsageError(
             f"the answers do not say where the keys of {vendor}'s object storage come from",
-            where="object_storage.credentials",
+            where=f"{where}.credentials",
             cure="name a source that holds ACCESS_KEY:SECRET_KEY, such as {environment: SPACES}",
         )
-    keys = credential(own.credentials, credentials, "object_storage.credentials")
+    keys = credential(named.credentials, credentials, f"{where}.credentials")
     access_key, colon, secret_key = keys.reveal().partition(":")
     if not (access_key and colon and secret_key):
         raise UsageError(
             "the keys of the object storage are not of the form ACCESS_KEY:SECRET_KEY",
-            where="object_storage.credentials",
+            where=f"{where}.credentials",
             cure="join the two by a colon",
         )
     return ObjectStorage(endpoint, endpoint, region, access_key, Secret(secret_key), vendor=vendor)
+
+
+def _storage_endpoint(vendor: str, region: str) -> str:
+    return _url(f"{vendor}_storage") or _OBJECT_STORAGE.get(vendor, "").format(region=region)
 
 
 def authority(answers: Answers, services: Services) -> AcmeAuthority:

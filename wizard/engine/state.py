@@ -35,7 +35,8 @@ class MachineState:
 @dataclass(frozen=True)
 class State:
     """Everything `status`, `ssh`, `destroy` and a second run need without asking anyone. `gated`:
-    the proxies may have a gate of ours."""
+    the proxies may have a gate of ours. `content` is the restore point it began with, made by a
+    site that answered to `former_hosts`."""
 
     deployment: str
     bucket: str
@@ -50,6 +51,8 @@ class State:
     deployed_at: str = ""
     bundle_digest: str = ""
     gated: bool = False
+    content: str = ""
+    former_hosts: tuple[str, ...] = ()
     machines: dict[str, MachineState] = field(default_factory=dict)
 
     def with_machine(self, machine: MachineState) -> State:
@@ -72,7 +75,8 @@ def load(path: Path) -> State | None:
             for name, machine in values.pop("machines").items()
         }
         hosts = tuple(values.pop("hosts"))
-        return State(**values, hosts=hosts, machines=machines)
+        former = tuple(values.pop("former_hosts", ()))
+        return State(**values, hosts=hosts, former_hosts=former, machines=machines)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

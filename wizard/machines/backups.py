@@ -56,28 +56,35 @@ def _credentials(job: MachineJob) -> File | Absent:
     """Return the file with the store's keys; a machine with a role of its own at AWS needs none."""
     if not job.bucket.access_key:
         return Absent(_CREDENTIALS)
-    keys = render(
-        "backup/credentials.j2",
-        access_key=job.bucket.access_key,
-        secret_key=job.secrets["storage_secret_key"].reveal(),
-    )
+    keys = credentials(job.bucket.access_key, job.secrets["storage_secret_key"].reveal())
     return File(_CREDENTIALS, Secret(keys), mode=0o600)
+
+
+def credentials(access_key: str, secret_key: str) -> str:
+    """Return the text of a file with a store's keys, as restic reads it."""
+    return render("backup/credentials.j2", access_key=access_key, secret_key=secret_key)
+
+
+def place(endpoint: str, region: str, bucket: str) -> dict[str, Any]:
+    """Return how restic is told where a repository is; an empty endpoint is Amazon's."""
+    return {
+        "repository": f"s3:{endpoint or f'https://s3.{region}.amazonaws.com'}/{bucket}",
+        "options": [f"s3.region={region}", "s3.bucket-lookup=path"],
+    }
 
 
 def agent_config(job: MachineJob) -> dict[str, Any] | None:
     """Return what the agent is told of backups; holds no secret."""
     if not makes_backups(job):
         return None
-    bucket = job.bucket
-    endpoint = bucket.endpoint or f"https://s3.{bucket.region}.amazonaws.com"
     own: dict[str, Any] = {"part": "database", "database": job.database.name}
     if job.role is Role.WEBSERVER:
         own = {"part": "files", "folders": list(application(job.application.kind).writable)}
     return {
-        "repository": f"s3:{endpoint}/{job.backup.bucket}",
-        "options": [f"s3.region={bucket.region}", "s3.bucket-lookup=path"],
+        **place(job.bucket.endpoint, job.bucket.region, job.backup.bucket),
         "password_file": _PASSWORD,
         "credentials_file": _CREDENTIALS,
         "keep": {period: job.backup.keep[period] for period in job.backup.periods},
+        "hosts": list(job.hosts),
         **own,
     }

@@ -84,13 +84,16 @@ class TlsSettings:
 
 @dataclass(frozen=True)
 class ApplicationSettings:
-    """What is deployed: kind, title, first administrator, locale."""
+    """What is deployed: kind, title, first administrator, locale; whether it begins with a backup,
+    and which names the site it is of answered to."""
 
     kind: str
     title: str
     admin_user: str
     admin_email: str
     locale: str
+    restored: bool = False
+    former_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,12 @@ class MachineJob:
                 "bucket": BucketSettings(**values["bucket"]),
                 "database": DatabaseSettings(**values["database"]),
                 "tls": TlsSettings(**values["tls"]),
-                "application": ApplicationSettings(**values["application"]),
+                "application": ApplicationSettings(
+                    **{
+                        **values["application"],
+                        "former_hosts": tuple(values["application"]["former_hosts"]),
+                    }
+                ),
                 "edge": _edge(values.get("edge")),
                 "file_system": _file_system(values.get("file_system")),
                 "backup": BackupSettings(

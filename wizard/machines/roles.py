@@ -21,7 +21,7 @@ def packages(job: MachineJob) -> list[str]:
         wanted += [*WEBSERVER, *application(job.application.kind).packages]
     if job.file_system:
         wanted += shared_config.FILE_SYSTEM_PACKAGES
-    if backups.makes_backups(job):
+    if backups.makes_backups(job) or job.application.restored:
         wanted += backups.PACKAGES
     return wanted
 

@@ -79,6 +79,7 @@ _cloud = _not(_local)
 _baseline = _is("application.source.kind", "baseline")
 _backup = _is("application.source.kind", "backup")
 _repository = _is("application.source.kind", "repository")
+_from_elsewhere = _any("application.source.storage.provider")
 _private = _not(_is("database.managed", True))
 _second = _any("backups.second_storage.provider")
 _smtp = _any("notifications.email")
@@ -205,6 +206,15 @@ STEPS: tuple[Step, ...] = (
             ),
             Ask("application.source.period", "Series of backups", when=_backup),
             Ask("application.source.at", "Which of them", when=_backup),
+            Ask("application.source.deployment", "The deployment it is of", when=_backup),
+            Ask("application.source.password", "What opens it", when=_backup),
+            Ask("application.source.bucket", "The bucket it is in", when=_backup),
+            Ask("application.source.storage.provider", "Whose object storage", when=_backup),
+            Ask("application.source.storage.endpoint", "Its S3 endpoint", when=_from_elsewhere),
+            Ask("application.source.storage.region", "Its region", when=_from_elsewhere),
+            Ask(
+                "application.source.storage.credentials", "Its key, ID:SECRET", when=_from_elsewhere
+            ),
             Ask("application.source.url", "Repository", when=_repository),
             Ask(
                 "application.source.revision",

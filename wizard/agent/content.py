@@ -1,0 +1,124 @@
+"""The content that a deployment begins with: a restore point of another one, put here once.
+
+What opens the other repository comes on standard input and is in this machine's memory only for as
+long as it is read. A marker says what was put here, so that it is never put over a site that lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from wizard.agent import backup
+from wizard.agent.backup import Backup
+from wizard.agent.errors import AgentError
+from wizard.agent.state import Places, write_whole
+
+_PREFIX = "content-"
+_NAMED = 3  # files that are named of those which still hold an old name
+
+
+def begin(order: dict[str, Any], places: Places) -> dict[str, Any]:
+    """Put this machine's part of a point here, unless that was done or something lives here.
+
+    `order`: `backup` (as in the configuration, without files), `password`, `credentials` (an AWS
+    credentials file), and `point`, or `period` and `before` (ISO, empty: the newest). Returns
+    point, hosts it answered to, and `state`: "done" now, "known" from before, "kept".
+    """
+    marker = places.state / "content.json"
+    known = _read(marker)
+    if known.get("loaded"):
+        return {"state": "known", "point": known["point"], "hosts": known["hosts"]}
+    with _opened(order, places) as source:
+        database = source.part == backup.DATABASE
+        if database and not known and backup.tables(source.database):
+            return {"state": "kept", "point": "", "hosts": []}
+        point = choose(
+            backup.points(source),
+            str(order.get("point", "")),
+            str(order.get("period", "")),
+            str(order.get("before", "")),
+        )
+        found = {"point": point["name"], "hosts": point["hosts"]}
+        _write(marker, {**found, "loaded": False})
+        backup.restore(source, point["name"])
+        naming = _naming(source.folders, point["hosts"])
+        _write(marker, {**found, "loaded": True})
+    return {"state": "done", **found, "naming": len(naming), "files": naming[:_NAMED]}
+
+
+def choose(points: list[dict[str, Any]], name: str, period: str, before: str) -> dict[str, Any]:
+    """Return the point of that name, or the newest whole one of a period that is not younger than
+    `before`; AgentError that names what there is."""
+    whole = [point for point in points if point["whole"]]
+    latest = datetime.fromisoformat(before) if before else None
+    fit = [
+        point
+        for point in whole
+        if (point["name"] == name if name else point["period"] == period)
+        and (latest is None or datetime.fromisoformat(point["time"]) <= latest)
+    ]
+    if not fit:
+        there = ", ".join(str(point["name"]) for point in whole[-12:]) or "none"
+        raise AgentError(
+            f"there is no whole restore point {name or f'of the series {period}'}"
+            f"{f' as old as {before}' if before else ''}; there are: {there}"
+        )
+    return fit[-1]
+
+
+@contextlib.contextmanager
+def _opened(order: dict[str, Any], places: Places) -> Iterator[Backup]:
+    """Yield the repository of the order, its secrets in files of a folder in memory."""
+    for left in places.runtime.glob(f"{_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        values, password = order["backup"], str(order["password"])
+        credentials = str(order["credentials"])
+    except (KeyError, TypeError) as error:
+        raise AgentError(f"the order is not understood: {error!r}") from error
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=places.runtime) as folder:
+        files = {"password_file": password + "\n", "credentials_file": credentials}
+        for name, text in files.items():
+            write_whole(Path(folder, name), text.encode())
+        paths = {name: str(Path(folder, name)) for name in files}
+        found = backup.parse({**values, **paths, "keep": {}})
+        assert found is not None
+        source = replace(found, foreign=True)
+        backup.require(source)
+        yield source
+
+
+def _naming(folders: tuple[str, ...], hosts: list[str]) -> list[str]:
+    """Return the text files that hold one of the names; files are put here as they were."""
+    if not folders or not hosts:
+        return []
+    words = [word for host in hosts for word in ("-e", host)]
+    found = subprocess.run(
+        ["grep", "-rlIFw", *words, "--", *folders],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return found.stdout.splitlines()
+
+
+def _read(marker: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(marker.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _write(marker: Path, values: dict[str, Any]) -> None:
+    write_whole(marker, (json.dumps(values) + "\n").encode())

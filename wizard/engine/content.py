@@ -1,0 +1,180 @@
+"""The content that a new deployment begins with when its answers name a backup.
+
+The points are in the object storage of the deployment they are of, which may be another one's and
+elsewhere. The machines fetch them (wizard.agent.content); what opens them goes to the machines on
+standard input, for as long as they read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from wizard.agent.backup import DATABASE, FILES
+from wizard.answers.sections import Backup
+from wizard.applications import application
+from wizard.engine import agents, open
+from wizard.engine.backups import LONGEST, keepers, kept_password
+from wizard.engine.context import Context
+from wizard.engine.graph import Reporter, Step
+from wizard.errors import UsageError
+from wizard.machines import backups as machines
+from wizard.providers.base import ObjectStorage
+from wizard.secrets import Secret
+from wizard.storage.names import bucket_prefix
+from wizard.storage.s3 import S3Bucket, find_buckets
+
+PUT = "content:files"
+"""The step after which the machines hold what the deployment begins with."""
+OWN = "its own"
+"""What the state says of content that was there before a backup was asked for, and is kept."""
+
+
+def wanted(context: Context) -> Backup | None:
+    """Return the backup that is still to be put here, None if there is none or it is here."""
+    source = context.answers.application.source
+    return source if isinstance(source, Backup) and not context.state.content else None
+
+
+def steps(context: Context) -> list[Step]:
+    """Return the steps that put a backup on the machines, before the application is set up. The
+    point is chosen where the database is; the files are of the same."""
+    if wanted(context) is None:
+        return []
+    keeper = keepers(context)
+    return [
+        Step(
+            "content:database",
+            "fetch the database from the backup",
+            partial(_database, context),
+            needs=tuple(f"configure:{name}" for name in keeper.values()),
+            machine=keeper["database"],
+            expected=10,
+        ),
+        Step(
+            PUT,
+            "fetch the files from the backup",
+            partial(_files, context),
+            needs=("content:database",),
+            machine=keeper["files"],
+            expected=10,
+        ),
+    ]
+
+
+def check(context: Context) -> None:
+    """Raise an error while nothing is made yet if the backup cannot be reached or opened."""
+    source = wanted(context)
+    if source is not None:
+        storage = _storage(context, source)
+        bucket = S3Bucket(_bucket(context, source, storage), storage)
+        if bucket.get("config") is None:
+            raise UsageError(
+                f"the bucket {bucket.name} holds no backups",
+                where="application.source.bucket",
+                cure="name the bucket that `build-usb plan` shows for the deployment it is of",
+            )
+        _password(context, source)
+
+
+def _database(context: Context, report: Reporter) -> str:
+    answer = _begin(context, DATABASE, {"database": context.plan.application.kind})
+    if answer["state"] == "kept":
+        context.update(lambda state: replace(state, content=OWN))
+        return "the database holds content already: it is kept"
+    context.begins_with = answer["point"]
+    return f"as of {answer['point']}"
+
+
+def _files(context: Context, report: Reporter) -> str:
+    if context.state.content:
+        return "kept"
+    folders = list(application(context.plan.application.kind).writable)
+    answer = _begin(context, FILES, {"folders": folders}, context.begins_with)
+    hosts = tuple(answer["hosts"])
+    context.update(lambda state: replace(state, content=context.begins_with, former_hosts=hosts))
+    naming = ""
+    if answer.get("naming"):
+        naming = f"; {answer['naming']} files name the old domain, such as {answer['files'][0]}"
+    return f"as of {answer['point']}{naming}"
+
+
+def _begin(context: Context, part: str, own: dict[str, Any], point: str = "") -> dict[str, Any]:
+    source = wanted(context)
+    assert source is not None
+    storage = _storage(context, source)
+    place = machines.place(
+        storage.machine_endpoint, storage.region, _bucket(context, source, storage)
+    )
+    order = {
+        "backup": {**place, "part": part, **own},
+        "password": _password(context, source).reveal(),
+        "credentials": machines.credentials(storage.access_key, storage.secret_key.reveal()),
+        "point": point,
+        "period": source.period,
+        # the whole of that minute
+        "before": source.at.replace("Z", ":59+00:00") if source.at else "",
+    }
+    machine = keepers(context)[part]
+    context.journal.record("intent", f"content {part}", point=point or source.period)
+    answer = agents.demand(
+        context, machine, "content", seconds=LONGEST, stdin=Secret(json.dumps(order))
+    )
+    context.journal.record("done", f"content {part}", point=answer["point"])
+    return answer
+
+
+def _storage(context: Context, source: Backup) -> ObjectStorage:
+    cloud = context.answers.provider
+    if source.storage is not None:
+        where = "application.source.storage"
+        return open.storage_of(source.storage, cloud.name, cloud.region, context.credentials, where)
+    own = open.storage(context.answers, context.services, context.credentials)
+    if own.by_role:
+        raise UsageError(
+            "the answers do not say with which keys machines may read the backup",
+            where="application.source.storage.credentials",
+            why="machines reach the deployment's own bucket by their role, which opens no other",
+            cure="name storage.provider, storage.region and a source of ACCESS_KEY:SECRET_KEY that "
+            "may read the backup's bucket",
+        )
+    return own
+
+
+def _deployment(context: Context, source: Backup) -> str:
+    return source.deployment or context.plan.deployment
+
+
+def _bucket(context: Context, source: Backup, storage: ObjectStorage) -> str:
+    if source.bucket:
+        return source.bucket
+    name = _deployment(context, source)
+    found = [b for b in find_buckets(storage, name) if b.endswith("-backups")]
+    if len(found) == 1:
+        return found[0]
+    raise UsageError(
+        f"{'several buckets hold' if found else 'no bucket holds'} backups of {name}",
+        where="application.source.bucket",
+        why=", ".join(found) or f"none is called {bucket_prefix(name)}…-backups and tagged as its",
+        cure="name the bucket, and the storage it is in",
+    )
+
+
+def _password(context: Context, source: Backup) -> Secret:
+    if source.password is not None:
+        return open.credential(source.password, context.credentials, "application.source.password")
+    name = _deployment(context, source)
+    kept = context.credentials.get(kept_password(name))
+    if kept is None and name in context.home.home.deployments():
+        other = context.home.home.deployment(name).vault(context.secrets.vault)
+        kept = other.get("backup_password")
+    if kept is None:
+        raise UsageError(
+            f"this build home does not keep what opens the backups of {name}",
+            where="application.source.password",
+            cure=f"where it is kept: build-usb secret backup_password, or {kept_password(name)} "
+            "when it is destroyed; then here: build-usb secret set NAME, and name {home: NAME}",
+        )
+    return kept
