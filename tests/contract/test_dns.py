@@ -4,13 +4,11 @@ name server behind them."""
 from __future__ import annotations
 
 import base64
-import shutil
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +23,8 @@ import pytest
 from tests.emulators import openapi
 from tests.emulators.cloudflare import CloudflareEmulator
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
+from tests.emulators.knot import KEY, ZONE, Knot, free_port
+from tests.emulators.knot import served as served_by_knot
 from tests.emulators.nameserver import NameServer
 from tests.emulators.route53 import Route53Emulator
 from wizard.dns.base import DnsProvider, RecordSet
@@ -37,118 +37,13 @@ from wizard.errors import NotSupportedError, ProviderError, TransientError, Usag
 from wizard.providers.base import DnsServer
 from wizard.secrets import Secret
 
-ZONE = "contract.test"
-KEY = Secret(base64.b64encode(b"0123456789abcdef0123456789abcdef").decode())
 WWW = RecordSet(f"www.{ZONE}", ("192.0.2.1",), 60)
-
-CONFIG = """
-server:
-    rundir: {folder}/run
-    listen: 127.0.0.1@{port}
-    udp-workers: 1
-    tcp-workers: 2
-    background-workers: 1
-log:
-  - target: stderr
-    any: warning
-database:
-    storage: {folder}/db
-key:
-  - id: ours
-    algorithm: hmac-sha256
-    secret: {key}
-  - id: reader
-    algorithm: hmac-sha256
-    secret: {key}
-acl:
-  - id: ours
-    key: ours
-    action: [update, transfer]
-zone:
-  - domain: {zone}
-    storage: {folder}
-    file: zone
-    acl: ours
-    zonefile-sync: -1
-    journal-content: changes
-"""
-CONTENT = f"""
-$ORIGIN {ZONE}.
-@ 60 SOA ns.{ZONE}. root.{ZONE}. 1 60 60 60 1
-@ 60 NS ns
-ns 60 A 127.0.0.1
-foreign 60 A 192.0.2.99
-six 60 AAAA 2001:db8::1
-alias 60 CNAME foreign
-_build-usb.other 60 TXT "deployment=another"
-other 60 A 192.0.2.98
-_build-usb.odd 60 TXT "something else"
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def answers(port: int, name: str, kind: str) -> list[str]:
-    """Ask without any of the code under test."""
-    query = dns.message.make_query(name, kind)
-    query.flags &= ~dns.flags.RD
-    reply = dns.query.udp(query, "127.0.0.1", 0.2, port)
-    return sorted(item.to_text() for rrset in reply.answer for item in rrset)
-
-
-@dataclass
-class Knot:
-    server: DnsServer
-    process: subprocess.Popen[bytes]
-    sent: int = 0
-
-    def change(self, change: Callable[[dns.update.UpdateMessage], None]) -> None:
-        """Change the zone as someone else would."""
-        key = dns.tsig.Key("ours", KEY.reveal(), dns.tsig.HMAC_SHA256)
-        update = dns.update.UpdateMessage(ZONE)
-        update.use_tsig(key)
-        change(update)
-        reply = dns.query.tcp(update, "127.0.0.1", 2, self.server.port)
-        assert reply.rcode() == 0
-
-    def ask(self, name: str, kind: str = "A") -> list[str]:
-        return answers(self.server.port, name, kind)
 
 
 @pytest.fixture
 def knot(tmp_path: Path) -> Iterator[Knot]:
-    program = shutil.which("knotd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
-    if program is None:
-        pytest.fail("these tests need knotd: apt install knot")
-    for folder in ("run", "db"):
-        (tmp_path / folder).mkdir()
-    port = free_port()
-    (tmp_path / "zone").write_text(CONTENT)
-    config = CONFIG.format(folder=tmp_path, port=port, key=KEY.reveal(), zone=ZONE)
-    (tmp_path / "knot.conf").write_text(config)
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, "-c", str(tmp_path / "knot.conf")], stdout=log, stderr=log
-        )
-    try:
-        end = time.monotonic() + 20
-        while True:
-            try:
-                if answers(port, ZONE, "SOA"):
-                    break
-            except (OSError, dns.exception.Timeout):
-                pass
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < end, (tmp_path / "log").read_text()
-            time.sleep(0.02)
-        yield Knot(DnsServer("127.0.0.1", port, "ours", "hmac-sha256", KEY), process)
-    finally:
-        process.kill()
-        process.wait()
+    with served_by_knot(tmp_path) as found:
+        yield found
 
 
 @pytest.fixture

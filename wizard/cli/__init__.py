@@ -115,6 +115,15 @@ def _parser() -> argparse.ArgumentParser:
             "then every setting that this version cannot carry out yet.",
         )
     )
+    template = add(
+        "template",
+        answers.template,
+        "print answers to begin with",
+        "For one cloud and one DNS provider; what has to be filled in is marked.",
+    )
+    template.add_argument("provider", metavar="CLOUD", help="local, aws or digitalocean")
+    template.add_argument("dns", metavar="DNS", help="cloudflare, route53, digitalocean or rfc2136")
+    template.add_argument("--production", action="store_true", help="several webservers")
     check = add(
         "check",
         answers.check,

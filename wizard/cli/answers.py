@@ -28,6 +28,15 @@ def schema(_arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
+def template(arguments: argparse.Namespace) -> int:
+    """Print answers to begin with."""
+    from wizard.operations.template import template as answers_for
+
+    made = answers_for(arguments.provider, arguments.dns, production=arguments.production)
+    print(made, end="")
+    return ExitCode.OK
+
+
 def plan(arguments: argparse.Namespace) -> int:
     """Print the plan, and what it changes."""
     from wizard.operations.session import compare, make_plan
