@@ -18,6 +18,12 @@ class Role(StrEnum):
     AUTOSCALER = "autoscaler"
 
 
+class Rented(StrEnum):
+    """What is rented beside machines and has an address of its own."""
+
+    DATABASE = "managed database"
+
+
 class SourceKind(StrEnum):
     """Where allowed traffic may come from."""
 
@@ -61,9 +67,10 @@ def from_networks(*networks: str, label: str = "") -> Source:
 
 @dataclass(frozen=True)
 class Rule:
-    """Traffic let in to `target` machines: TCP to `port` from `source`; `why` for people."""
+    """Traffic let in to `target`, machines of a role or what is rented beside them: TCP to `port`
+    from `source`; `why` for people."""
 
-    target: Role
+    target: Role | Rented
     port: int
     source: Source
     why: str

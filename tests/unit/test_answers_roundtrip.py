@@ -104,6 +104,7 @@ def documents(draw: DrawFn) -> dict[str, Any]:
     provider = draw(st.sampled_from(sorted(MANAGED_ENGINES)))
     kind = draw(st.sampled_from(sorted(ENGINES)))
     engine = draw(st.sampled_from(ENGINES[kind]))
+    managed = engine in MANAGED_ENGINES[provider] and draw(st.booleans())
     zone = draw(FQDN)
     dns = draw(st.sampled_from(["rfc2136", "cloudflare", "route53", "none"]))
     fresh = st.just({"kind": "fresh"})
@@ -157,7 +158,8 @@ def documents(draw: DrawFn) -> dict[str, Any]:
         },
         "database": {
             "engine": engine,
-            "managed": engine in MANAGED_ENGINES[provider] and draw(st.booleans()),
+            "managed": managed,
+            "size": draw(or_null(st.just("db-s-1vcpu-1gb"))) if managed else None,
             "port": ports[0],
         },
         "webserver": draw(

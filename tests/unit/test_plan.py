@@ -16,8 +16,8 @@ from wizard.paths import config_templates
 from wizard.plan import firewall, render
 from wizard.plan.build import build
 from wizard.plan.model import Plan
-from wizard.providers.base import ProviderFacts, Size
-from wizard.rules import ANYONE, BUILD_MACHINE, Role, from_networks, from_role
+from wizard.providers.base import DatabaseFacts, ProviderFacts, Size
+from wizard.rules import ANYONE, BUILD_MACHINE, Rented, Role, from_networks, from_role
 
 FACTS = ProviderFacts(
     regions=("here", "there"),
@@ -128,3 +128,49 @@ def test_cloudflare_in_front_closes_the_webservers_to_all_others() -> None:
     assert firewall.allows(PROXIED, from_role(SCALER), WEB, 443)
     assert firewall.allows(PROXIED, from_role(SCALER), DB, 2035)
     assert not firewall.allows(PROXIED, from_role(DB), WEB, 443)
+
+
+DATABASES = DatabaseFacts(
+    (
+        Size("db-small", 1, 1024, 10, Decimal("15.15")),
+        Size("db-large", 2, 4096, 60, Decimal("60.90")),
+    ),
+    "db-small",
+    25060,
+)
+
+
+def managed(size: str = "") -> Answers:
+    values = REHEARSAL.model_dump(mode="json")
+    values["provider"] |= {"name": "digitalocean", "region": "here"}
+    values["dns"] |= {"provider": "digitalocean"}
+    values["database"] |= {"engine": "mysql", "managed": True, "size": size or None}
+    return Answers.model_validate_json(json.dumps(values))
+
+
+def test_a_managed_database_is_priced_and_closed_to_all_but_ours() -> None:
+    facts = replace(FACTS, databases=DATABASES)
+    plan = build(managed(), facts, "bucket")
+    assert plan.monthly_price == Decimal("21.50") + Decimal("15.15")
+    text = render.to_text(plan)
+    assert "Managed database" in text
+    assert "15.15 EUR" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    reach = {str(r.source) for r in plan.rules if r.target is Rented.DATABASE}
+    assert reach == {"webservers", "databases"}
+    assert {r.port for r in plan.rules if r.target is Rented.DATABASE} == {25060}
+    # the machine serves none
+    assert not [r for r in plan.rules if r.target is Role.DATABASE and r.port != plan.ssh_port]
+    assert render.to_plain(plan)["database"]["managed"]["monthly_price"] == "15.15"
+    larger = build(managed("db-large"), facts, "bucket")
+    assert larger.monthly_price == Decimal("21.50") + Decimal("60.90")
+
+
+def test_a_managed_database_that_is_not_rented_there_is_refused() -> None:
+    for answers, facts, wrong in (
+        (managed(), FACTS, "database.managed: found true"),
+        (managed("huge"), replace(FACTS, databases=DATABASES), "database.size: found 'huge'"),
+    ):
+        with pytest.raises(AnswersError) as caught:
+            build(answers, facts, "bucket")
+        assert wrong in str(caught.value)

@@ -161,6 +161,13 @@ def _database(answers: Answers) -> Iterator[Problem]:
             "provider.name",
             "database.engine",
         )
+    if answers.database.size is not None and not answers.database.managed:
+        yield _problem(
+            "database.size",
+            f"{shown(answers.database.size)} for an own database",
+            f"{_LEAVE_OUT} (machines.sizes.database is the machine's), or managed: true",
+            "database.managed",
+        )
 
 
 def _counts(answers: Answers) -> Iterator[Problem]:

@@ -265,6 +265,9 @@ class Database(Section):
     managed: bool = Field(
         False, description="Rent it from the provider instead of running it on a machine."
     )
+    size: Identifier | None = Field(
+        None, description="Size of a managed one, in the provider's names; null: its default."
+    )
     port: Port = Field(2035, description="Port of an own database; a managed one has its own.")
 
 

@@ -23,8 +23,7 @@ WORKING: Mapping[str, tuple[object, ...]] = {
     "application.source.kind": ("fresh", "backup"),
     "application.locale": ("en_US",),
     "dns.provider": ("rfc2136", "cloudflare", "digitalocean", "route53"),
-    "database.engine": ("mariadb",),
-    "database.managed": (False,),
+    "database.engine": ("mariadb", "mysql"),
     "webserver.kind": ("nginx",),
     "webserver.count": (1,),
     "shared_config.kind": ("s3fs",),
@@ -63,6 +62,10 @@ AUTHORITIES = ("letsencrypt", "letsencrypt-staging", ORIGIN)
 """The authorities known by name that work; any URL does."""
 
 
+MANAGED: Mapping[str, tuple[str, ...]] = {}
+"""The engines of managed databases that work, by provider; own databases are MariaDB."""
+
+
 def working(key: str, *, stick: bool = False) -> tuple[object, ...]:
     """Return the values that work of a key of WORKING; `stick`: on a computer started from it."""
     out = NOT_ON_STICK.get(key, ()) if stick else ()
@@ -71,7 +74,13 @@ def working(key: str, *, stick: bool = False) -> tuple[object, ...]:
 
 def unsupported(answers: Answers, *, stick: bool = False) -> list[Problem]:
     """Return every setting that this version cannot do yet, in the order of the document."""
-    found = [*_values(answers, stick), *_authority(answers), *_sections(answers), *_cloud(answers)]
+    found = [
+        *_values(answers, stick),
+        *_database(answers),
+        *_authority(answers),
+        *_sections(answers),
+        *_cloud(answers),
+    ]
     order = list(Answers.model_fields)
     return sorted(found, key=lambda problem: order.index(str(problem.path[0])))
 
@@ -103,6 +112,18 @@ def _values(answers: Answers, stick: bool) -> Iterator[Problem]:
             if value in WORKING[key]:
                 allowed += "; rehearsals run on an installed Debian, not on the stick"
             yield Problem(path, shown(value), allowed)
+
+
+def _database(answers: Answers) -> Iterator[Problem]:
+    own = answers.database
+    engines = MANAGED.get(answers.provider.name, ())
+    if own.engine not in WORKING["database.engine"]:
+        return
+    if own.managed and own.engine not in engines:
+        yield Problem(("database", "managed"), "true", shown(False))
+    if not own.managed and own.engine != "mariadb":
+        allowed = "mariadb, or managed: true" if own.engine in engines else "mariadb"
+        yield Problem(("database", "engine"), shown(own.engine), allowed)
 
 
 def _authority(answers: Answers) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from wizard.plan.model import (
     PlannedApplication,
     PlannedBackups,
     PlannedBucket,
+    PlannedDatabase,
     PlannedFileSystem,
     PlannedMachine,
     PlannedRecord,
@@ -58,6 +59,8 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
             sizes[role] = known[wanted]
         else:
             problems.append(f"machines.sizes.{role}: found {wanted!r}; allowed: {', '.join(known)}")
+    database, wrong = _database(answers, facts)
+    problems += wrong
     vcpus = sum(size.vcpus * counts[role] for role, size in sizes.items())
     problems += _beyond(facts, answers.name, vcpus)
     if problems:
@@ -86,7 +89,8 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
         rules=firewall.rules(
             tuple(counts),
             ssh_port=answers.ssh.port,
-            database_port=answers.database.port,
+            database_port=database.port if database else answers.database.port,
+            managed=database is not None,
             proxied=answers.dns.proxied,
             edge=edge.networks if edge else firewall.CLOUDFLARE_NETWORKS,
         ),
@@ -105,7 +109,8 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
             hosts=hosts,
         ),
         database_engine=answers.database.engine,
-        database_port=answers.database.port,
+        database_port=database.port if database else answers.database.port,
+        database=database,
         ssh_port=answers.ssh.port,
         tls_authority=answers.tls.authority
         or ("the provider's own" if answers.provider.name == "local" else "letsencrypt"),
@@ -154,6 +159,20 @@ def with_webservers(plan: Plan, names: tuple[str, ...]) -> Plan:
     others = tuple(m for m in plan.machines if m.role is not Role.WEBSERVER)
     records = tuple(replace(record, machines=names) for record in plan.records)
     return replace(plan, machines=(*webservers, *others), records=records)
+
+
+def _database(answers: Answers, facts: ProviderFacts) -> tuple[PlannedDatabase | None, list[str]]:
+    """Return the managed database that the answers ask for, and what the provider lacks."""
+    own, rented = answers.database, facts.databases
+    if not own.managed:
+        return None, []
+    if rented is None:
+        return None, ["database.managed: found true; allowed: false"]
+    known = {size.name: size for size in rented.sizes}
+    wanted = own.size or rented.default_size
+    if wanted not in known:
+        return None, [f"database.size: found {wanted!r}; allowed: {', '.join(known)}"]
+    return PlannedDatabase(own.engine, known[wanted], rented.port), []
 
 
 def _beyond(facts: ProviderFacts, deployment: str, vcpus: int) -> list[str]:

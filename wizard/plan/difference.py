@@ -36,6 +36,7 @@ KEPT: Mapping[str, str] = {
     "dns.zone": f"records in the old zone stay; {ANEW}",
     "database.engine": ANEW,
     "database.managed": ANEW,
+    "database.size": f"a managed database keeps its size; {ANEW}",
     "webserver.kind": ANEW,
     "shared_config.kind": ANEW,
     "object_storage": ANEW,

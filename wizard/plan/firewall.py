@@ -5,6 +5,7 @@ from __future__ import annotations
 from wizard.rules import (
     ANYONE,
     BUILD_MACHINE,
+    Rented,
     Role,
     Rule,
     Source,
@@ -40,12 +41,14 @@ def rules(
     ssh_port: int,
     database_port: int,
     proxied: bool,
+    managed: bool = False,
     edge: tuple[str, ...] = CLOUDFLARE_NETWORKS,
 ) -> tuple[Rule, ...]:
     """Return every rule for a deployment with machines of `roles`.
 
     SSH from the build machine and between the machines; the database port from webservers and
-    autoscalers; 80 and 443 from anyone, or from the networks `edge` when Cloudflare proxies (then
+    autoscalers, and where it is `managed` from the machine that prepares it and backs it up too;
+    80 and 443 from anyone, or from the networks `edge` when Cloudflare proxies (then
     autoscalers and the build machine may ask webservers directly too, to see whether they live).
     """
     result: list[Rule] = []
@@ -57,7 +60,7 @@ def rules(
     if Role.WEBSERVER in roles:
         public = from_networks(*edge, label="Cloudflare") if proxied else ANYONE
         result += [
-            Rule(Role.WEBSERVER, HTTP, public, "redirect to HTTPS, certificate challenges"),
+            Rule(Role.WEBSERVER, HTTP, public, "redirect, certificate challenges"),
             Rule(Role.WEBSERVER, HTTPS, public, "the website"),
         ]
         if proxied:
@@ -66,11 +69,15 @@ def rules(
                 source = from_role(Role.AUTOSCALER)
                 result.append(Rule(Role.WEBSERVER, HTTPS, source, "health checks"))
     if Role.DATABASE in roles:
+        where = Rented.DATABASE if managed else Role.DATABASE
         result += [
-            Rule(Role.DATABASE, database_port, from_role(role), "the database")
+            Rule(where, database_port, from_role(role), "the database")
             for role in (Role.WEBSERVER, Role.AUTOSCALER)
             if role in roles
         ]
+        if managed:
+            source = from_role(Role.DATABASE)
+            result.append(Rule(where, database_port, source, "preparing it, and its backups"))
     return tuple(result)
 
 

@@ -21,6 +21,15 @@ class PlannedMachine:
 
 
 @dataclass(frozen=True)
+class PlannedDatabase:
+    """A database to rent from the provider; the database machine prepares it and backs it up."""
+
+    engine: str
+    size: Size
+    port: int
+
+
+@dataclass(frozen=True)
 class PlannedRecord:
     """A records of `name` (absolute, no trailing dot) pointing at `machines`; `ttl` in seconds.
     `proxied`: the DNS provider's own proxies stand before them."""
@@ -98,12 +107,15 @@ class Plan:
     gate: Gate | None = None
     backups: PlannedBackups | None = None
     file_system: PlannedFileSystem | None = None
+    database: PlannedDatabase | None = None
 
     @property
     def monthly_price(self) -> Decimal:
         """Return the whole price per month, in `currency`."""
         files = self.file_system.monthly_price if self.file_system else Decimal(0)
-        return sum((m.size.monthly_price for m in self.machines), self.bucket.monthly_price + files)
+        sizes = [machine.size for machine in self.machines]
+        sizes += [self.database.size] if self.database else []
+        return sum((size.monthly_price for size in sizes), self.bucket.monthly_price + files)
 
     def of_role(self, role: Role) -> tuple[PlannedMachine, ...]:
         """Return the machines of one role."""

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from wizard.plan.model import Plan, PlannedRecord
+from wizard.providers.base import Size
 from wizard.rules import Rule
 
 
@@ -43,6 +44,7 @@ def to_text(plan: Plan) -> str:
         ),
         *_file_system(plan),
         *_backups(plan),
+        *_database(plan),
         "",
         f"Firewall ({_layers(plan)}; everything not listed is closed)",
         *_table(
@@ -81,12 +83,8 @@ def to_plain(plan: Plan) -> dict[str, Any]:
             {
                 "name": machine.name,
                 "role": str(machine.role),
-                "size": machine.size.name,
-                "vcpus": machine.size.vcpus,
-                "memory_mib": machine.size.memory,
-                "disk_gib": machine.size.disk,
+                **_size(machine.size),
                 "image": machine.image,
-                "monthly_price": f"{machine.size.monthly_price:.2f}",
             }
             for machine in plan.machines
         ],
@@ -128,11 +126,25 @@ def to_plain(plan: Plan) -> dict[str, Any]:
             "admin_user": plan.application.admin_user,
             "hosts": list(plan.application.hosts),
         },
-        "database": {"engine": plan.database_engine, "port": plan.database_port},
+        "database": {
+            "engine": plan.database_engine,
+            "port": plan.database_port,
+            "managed": _size(plan.database.size) if plan.database else None,
+        },
         "gate": vars(plan.gate) if plan.gate else None,
         "tls": {"authority": plan.tls_authority, "email": plan.tls_email},
         "monthly_price": f"{plan.monthly_price:.2f}",
         "notes": list(plan.notes),
+    }
+
+
+def _size(size: Size) -> dict[str, Any]:
+    return {
+        "size": size.name,
+        "vcpus": size.vcpus,
+        "memory_mib": size.memory,
+        "disk_gib": size.disk,
+        "monthly_price": f"{size.monthly_price:.2f}",
     }
 
 
@@ -204,4 +216,27 @@ def _backups(plan: Plan) -> list[str]:
         "",
         f"Temporal backups (encrypted, in {plan.backups.bucket}; they outlive the deployment)",
         *_table(("period", "kept"), kept),
+    ]
+
+
+def _database(plan: Plan) -> list[str]:
+    if plan.database is None:
+        return []
+    size = plan.database.size
+    return [
+        "",
+        "Managed database",
+        *_table(
+            ("engine", "size", "vCPU", "memory", "disk", "per month"),
+            [
+                (
+                    plan.database.engine,
+                    size.name,
+                    str(size.vcpus),
+                    f"{size.memory} MiB",
+                    f"{size.disk} GiB",
+                    _money(size.monthly_price, plan.currency),
+                )
+            ],
+        ),
     ]

@@ -27,6 +27,7 @@ class ResourceKind(StrEnum):
     MACHINE = "machine"
     SNAPSHOT = "snapshot"
     FILE_SYSTEM = "file system"
+    DATABASE = "database"
     FIREWALL = "firewall"
     NETWORK = "network"
     BUCKET = "bucket"
@@ -62,9 +63,19 @@ class Quota:
 
 
 @dataclass(frozen=True)
+class DatabaseFacts:
+    """The managed databases of the engine that is wanted: sizes with what they cost (disk
+    included), the one to choose where answers name none, and the port that they answer on."""
+
+    sizes: tuple[Size, ...]
+    default_size: str
+    port: int
+
+
+@dataclass(frozen=True)
 class ProviderFacts:
     """What a plan needs to know of a provider; obtained without creating anything. `notes` are for
-    people, such as that prices are old."""
+    people, such as that prices are old. `databases`: None where none is wanted or rented."""
 
     regions: tuple[str, ...]
     images: tuple[str, ...]
@@ -75,6 +86,7 @@ class ProviderFacts:
     file_system_monthly_price: Decimal = Decimal(0)
     quotas: tuple[Quota, ...] = ()
     notes: tuple[str, ...] = ()
+    databases: DatabaseFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,35 @@ class Machine:
     private_address: str
     public_address: str
     access_address: str
+
+
+@dataclass(frozen=True)
+class DatabaseSpec:
+    """A managed database to create. `rules` are those whose target it is: no other traffic is let
+    in, whatever the answers say of firewalls. `password` is for clouds that let us choose it."""
+
+    deployment: str
+    engine: str
+    size: Size
+    port: int
+    region: str
+    network_id: str
+    rules: tuple[Rule, ...]
+    password: Secret
+
+
+@dataclass(frozen=True)
+class ManagedDatabase:
+    """A managed database that answers at `host`, privately and over TLS alone. `user` may make
+    databases and accounts; `authority` (PEM) is the root that its certificate chains to."""
+
+    id: str
+    name: str
+    host: str
+    port: int
+    user: str
+    password: Secret
+    authority: str
 
 
 @dataclass(frozen=True)
@@ -227,7 +268,8 @@ class Account:
     """What a cloud has to know of its user. `build_machine` is the address or network (CIDR) that
     its machines see the build machine at, None if answers do not say; `url` is the API's address
     where it is not the vendor's own; `timeout` the seconds to wait for an answer (None: the
-    provider's own); `cache` a folder for what the cloud publishes, such as prices."""
+    provider's own); `cache` a folder for what the cloud publishes, such as prices; `database` the
+    engine of the managed database that the answers ask for, "" for none."""
 
     token: Secret
     region: str
@@ -235,6 +277,7 @@ class Account:
     url: str = ""
     timeout: float | None = None
     cache: Path | None = None
+    database: str = ""
 
 
 class Provider(Protocol):
@@ -275,11 +318,18 @@ class Provider(Protocol):
     def ensure_machine(self, spec: MachineSpec) -> Machine:
         """Return the machine of that name, created if missing; does not wait for its SSH."""
 
+    def ensure_database(self, spec: DatabaseSpec, progress: Progress) -> ManagedDatabase:
+        """Return the deployment's managed database, created if missing, once it answers; that
+        takes 5 to 15 minutes. `progress` is called while it is waited for, and may raise to end
+        that. NotSupportedError where none is rented."""
+
     def snapshot(self, machine_id: str, name: str) -> Resource:
         """Keep a copy of a machine's disk that new machines can be created from as `image`."""
 
-    def delete(self, resource: Resource) -> None:
-        """Delete a resource and return when it is gone; what is gone already is no error."""
+    def delete(self, resource: Resource, *, last_copy: bool = True) -> str:
+        """Delete a resource and return when it is gone; what is gone already is no error. Returns
+        what is kept of it, for people, "" for nothing: the last copy of a managed database where
+        the cloud makes one, unless that is not wanted (`last_copy`)."""
 
     def end_if_unused(self) -> None:
         """Let go of what runs only as long as something is rented (a rehearsal's lab); a cloud

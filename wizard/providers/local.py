@@ -24,15 +24,17 @@ from typing import Any
 import httpx
 
 import wizard
-from wizard.errors import ProviderError, TransientError
+from wizard.errors import NotSupportedError, ProviderError, TransientError
 from wizard.events import Progress, silent
 from wizard.lab import addresses, basetree, files
 from wizard.providers.base import (
     AcmeAuthority,
+    DatabaseSpec,
     DnsServer,
     Door,
     Machine,
     MachineSpec,
+    ManagedDatabase,
     Network,
     ObjectStorage,
     ProviderFacts,
@@ -187,13 +189,22 @@ class LocalProvider:
         made = self._call("POST", f"/machines/{machine_id}/snapshots/{name}", {})
         return Resource(ResourceKind.SNAPSHOT, made["id"], made["name"], made["deployment"])
 
-    def delete(self, resource: Resource) -> None:
+    def ensure_database(self, spec: DatabaseSpec, progress: Progress) -> ManagedDatabase:
+        """Refuse: databases of a rehearsal run on its machines."""
+        raise NotSupportedError(
+            "a rehearsal rents no managed databases",
+            where="database.managed",
+            cure="set it to false, or choose another provider",
+        )
+
+    def delete(self, resource: Resource, *, last_copy: bool = True) -> str:
         """Delete a resource; with the last one of all deployments the lab itself ends."""
         if not self._exists():
-            return
+            return ""
         answer = self._call("DELETE", f"/resources/{resource.kind}/{resource.id}")
         if answer["ending"]:
             self._wait_for_end()
+        return ""
 
     def end_if_unused(self) -> None:
         """End the lab if no deployment has a resource in it (a deploy may have been killed

@@ -16,9 +16,10 @@ def wait_until(
     clock: Callable[[], float] = time.monotonic,
     *,
     see: str,
+    longest: float = 5.0,
 ) -> None:
-    """Ask `done` until it says so, with growing pauses of up to 5 s; TransientError after
-    `deadline` seconds, pointing at the vendor's status page `see`."""
+    """Ask `done` until it says so, with growing pauses of up to `longest` seconds; TransientError
+    after `deadline` seconds, pointing at the vendor's status page `see`."""
     end, wait = clock() + deadline, 0.5
     while not done():
         if clock() >= end:
@@ -27,4 +28,4 @@ def wait_until(
                 cure=f"run again later; see {see} if it stays so",
             )
         pause(wait)
-        wait = min(wait * 1.5, 5.0)
+        wait = min(wait * 1.5, longest)

@@ -80,7 +80,8 @@ _baseline = _is("application.source.kind", "baseline")
 _backup = _is("application.source.kind", "backup")
 _repository = _is("application.source.kind", "repository")
 _from_elsewhere = _any("application.source.storage.provider")
-_private = _not(_is("database.managed", True))
+_rented_database = _is("database.managed", True)
+_private = _not(_rented_database)
 _second = _any("backups.second_storage.provider")
 _smtp = _any("notifications.email")
 
@@ -245,6 +246,7 @@ STEPS: tuple[Step, ...] = (
         (
             Ask("database.engine", "Engine"),
             Ask("database.managed", "Rent it from the provider"),
+            Ask("database.size", "Size", when=_rented_database),
             Ask("database.port", "Port", when=_private),
         ),
     ),
