@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,8 +35,16 @@ from wizard.plan import render
 from wizard.plan.build import build
 from wizard.providers import aws_policy, aws_price_table, aws_session
 from wizard.providers.aws import AwsProvider
-from wizard.providers.base import Account, MachineSpec, ObjectStorage, Resource, ResourceKind
-from wizard.rules import ANYONE, BUILD_MACHINE, Role, Rule, from_networks, from_role
+from wizard.providers.base import (
+    Account,
+    DatabaseSpec,
+    MachineSpec,
+    ObjectStorage,
+    Resource,
+    ResourceKind,
+    Size,
+)
+from wizard.rules import ANYONE, BUILD_MACHINE, Rented, Role, Rule, from_networks, from_role
 from wizard.secrets import Secret
 from wizard.storage.s3 import S3Bucket
 
@@ -90,6 +99,22 @@ def spec(network: str, name: str = "web1", **changes: Any) -> MachineSpec:
         user_data=Secret("#cloud-config\n{}\n"),
     )
     return replace(wanted, **changes)
+
+
+def database_spec(provider: AwsProvider, engine: str = "mysql") -> DatabaseSpec:
+    return DatabaseSpec(
+        deployment="demo",
+        engine=engine,
+        size=Size("db.t4g.micro", 2, 1024, 20, Decimal("15.88")),
+        port=3306,
+        region=REGION,
+        network_id=provider.ensure_network("demo").id,
+        rules=tuple(
+            Rule(Rented.DATABASE, 3306, from_role(role), "the database")
+            for role in (Role.WEBSERVER, Role.DATABASE)
+        ),
+        password=Secret("Abcdefgh23456789"),
+    )
 
 
 def deploy(provider: AwsProvider) -> None:
@@ -561,6 +586,9 @@ def test_the_policy_is_what_is_used_and_no_more(api: AwsEmulator, provider: AwsP
     provider.facts()
     deploy(provider)
     provider.snapshot(provider.machines("demo")[0].id, "copy")
+    rented = opened(api, database="mysql")
+    rented.facts()
+    rented.ensure_database(database_spec(rented), silent)
     destroy(provider)
     provider.resources("demo")
     listed = {
@@ -570,7 +598,8 @@ def test_the_policy_is_what_is_used_and_no_more(api: AwsEmulator, provider: AwsP
         if not action.startswith("s3:")
     }
     used = {request.line for request in api.requests} - {"sts:GetCallerIdentity"}
-    # needed by others: to tag what is made, to give a role to a machine, by EFS for its interfaces
+    # needed by others: to tag what is made, to give a role to a machine, by EFS for its interfaces,
+    # by RDS in our name and with what we ask it for
     beside = {
         "ec2:CreateNetworkInterface",
         "ec2:CreateTags",
@@ -581,6 +610,9 @@ def test_the_policy_is_what_is_used_and_no_more(api: AwsEmulator, provider: AwsP
         "iam:PassRole",
         "iam:TagInstanceProfile",
         "iam:TagRole",
+        "rds:AddTagsToResource",
+        "rds:CreateDBSnapshot",
+        "rds:DeleteDBInstanceAutomatedBackup",
     }
     assert listed == used | beside
     assert len(json.dumps(json.loads(policy))) < 6144  # what IAM takes
@@ -865,7 +897,8 @@ def test_inventory_asks_in_pages(api: AwsEmulator, provider: AwsProvider, count:
     assert len(provider.machines("demo")) == count
     assert len(provider.resources("demo")) == count + 4
     # a page holds two hundred
-    assert len(api.requests) - before == 5 + 2 * -(-count // 200)
+    # three of them about a database that is not there
+    assert len(api.requests) - before == 8 + 2 * -(-count // 200)
 
 
 # -- the bucket --------------------------------------------------------------------------------

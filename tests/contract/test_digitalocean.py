@@ -18,9 +18,16 @@ from wizard.dns.base import RecordSet
 from wizard.dns.digitalocean import DigitalOcean
 from wizard.errors import NotSupportedError, ProviderError, TransientError
 from wizard.events import silent
-from wizard.providers.base import Account, MachineSpec, Resource, ResourceKind
+from wizard.providers.base import (
+    Account,
+    DatabaseSpec,
+    MachineSpec,
+    Resource,
+    ResourceKind,
+    Size,
+)
 from wizard.providers.digitalocean import DigitalOceanProvider
-from wizard.rules import ANYONE, BUILD_MACHINE, Role, Rule, from_networks, from_role
+from wizard.rules import ANYONE, BUILD_MACHINE, Rented, Role, Rule, from_networks, from_role
 from wizard.secrets import Secret
 
 T = TypeVar("T")
@@ -69,6 +76,20 @@ def spec(network: str, name: str = "web1", **changes: Any) -> MachineSpec:
     return replace(wanted, **changes)
 
 
+def database_spec(provider: DigitalOceanProvider) -> DatabaseSpec:
+    reach = [from_role(role) for role in (Role.WEBSERVER, Role.DATABASE)]
+    return DatabaseSpec(
+        deployment="demo",
+        engine="mysql",
+        size=Size("db-s-1vcpu-1gb", 1, 1024, 10, Decimal(15)),
+        port=25060,
+        region="fra1",
+        network_id=provider.ensure_network("demo").id,
+        rules=tuple(Rule(Rented.DATABASE, 25060, source, "the database") for source in reach),
+        password=Secret("not used here"),
+    )
+
+
 def deploy(provider: DigitalOceanProvider) -> None:
     """Everything of a deployment, as the engine asks for it."""
     provider.ensure_firewall("demo", RULES, enabled=True)
@@ -111,6 +132,11 @@ def test_every_request_is_in_the_vendors_document() -> None:
         provider.prepare(silent)
         provider.facts()
         deploy(provider)
+        rented = opened(api, database="mysql")
+        rented.facts()
+        rented.ensure_database(database_spec(rented), silent)
+        reach = Rule(Rented.DATABASE, 25060, from_role(Role.DATABASE), "its backups")
+        rented.ensure_database(replace(database_spec(rented), rules=(reach,)), silent)
         provider.ensure_firewall("demo", RULES[:4], enabled=True)
         provider.ensure_firewall("demo", RULES, enabled=False)
         machine = provider.machines("demo")[0]
@@ -127,6 +153,13 @@ def test_every_request_is_in_the_vendors_document() -> None:
         "POST /v2/account/keys",
         "DELETE /v2/account/keys/{ssh_key_identifier}",
         "GET /v2/actions/{action_id}",
+        "GET /v2/databases",
+        "POST /v2/databases",
+        "GET /v2/databases/options",
+        "GET /v2/databases/{database_cluster_uuid}",
+        "DELETE /v2/databases/{database_cluster_uuid}",
+        "GET /v2/databases/{database_cluster_uuid}/firewall",
+        "PUT /v2/databases/{database_cluster_uuid}/firewall",
         "GET /v2/domains/{domain_name}",
         "GET /v2/domains/{domain_name}/records",
         "POST /v2/domains/{domain_name}/records",

@@ -21,7 +21,7 @@ from wizard.errors import NotSupportedError, ProviderError, UsageError
 from wizard.events import silent
 from wizard.providers import registry
 from wizard.providers.aws import AwsProvider
-from wizard.providers.base import Account, MachineSpec, Provider, ResourceKind
+from wizard.providers.base import Account, DatabaseSpec, MachineSpec, Provider, ResourceKind, Size
 from wizard.providers.digitalocean import DigitalOceanProvider
 from wizard.rules import ANYONE, BUILD_MACHINE, Role, Rule
 from wizard.secrets import Secret
@@ -92,6 +92,17 @@ def test_facts_need_nothing_and_make_nothing(name: str, tmp_path: Path) -> None:
     assert facts.regions
     assert facts.images
     assert not (tmp_path / "lab").exists()
+
+
+def test_a_rehearsal_rents_no_database(tmp_path: Path) -> None:
+    wanted = DatabaseSpec(
+        "demo", "mysql", Size("s", 1, 1, 1, Decimal(0)), 3306, "here", "", (), Secret("x")
+    )
+    with opened("local", tmp_path / "lab") as provider:
+        with pytest.raises(NotSupportedError) as caught:
+            provider.ensure_database(wanted, silent)
+        assert provider.facts().databases is None
+    assert caught.value.where == "database.managed"
 
 
 @pytest.mark.parametrize("name", ["hetzner", "nonsense"])

@@ -33,6 +33,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from tests.emulators import aws_files
+from tests.emulators.aws_databases import Databases
 from tests.emulators.server import Emulator, Reply, Request
 from wizard.providers import aws_price_table
 
@@ -102,7 +103,7 @@ class Refusal(Exception):
     status: int = 400
 
 
-class AwsEmulator(Emulator):
+class AwsEmulator(Databases, Emulator):
     """An account of its own. `denied` are IAM actions that its keys may not do, `full` zones
     without room, `clock` the seconds by which its clock is ahead, `steps` how many requests about
     it an instance is pending or shutting down, `unseen` for how many what is new is hidden. `crowd`
@@ -129,6 +130,7 @@ class AwsEmulator(Emulator):
         self._under_way: dict[str, tuple[int, str, int]] = {}
         self._known: set[str] = set()
         self._files: dict[str, aws_files.Files] = {}
+        self.begin_databases()
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def ec2(self, region: str = "eu-central-1") -> Any:
@@ -171,7 +173,7 @@ class AwsEmulator(Emulator):
 
     def left(self, region: str = "eu-central-1") -> dict[str, int]:
         """Count what is there beside what every account has."""
-        ec2, iam = self.ec2(region), self.iam
+        ec2, iam, rds = self.ec2(region), self.iam, self.rds(region)
         groups = [g for s in ec2.groups.values() for g in s.values() if g.name != "default"]
         vpcs = [v for v in ec2.vpcs.values() if str(v.is_default).lower() != "true"]
         found = {
@@ -181,6 +183,8 @@ class AwsEmulator(Emulator):
             "groups": len(groups),
             "images": len([i for i in ec2.amis.values() if i.owner_id == self.account]),
             "snapshots": len([s for s in ec2.snapshots.values() if s.owner_id == self.account]),
+            "databases": len(rds.databases),
+            "database groups": len(rds.subnet_groups) + len(rds.db_parameter_groups),
             "roles": len(iam.roles),
             "profiles": len(iam.instance_profiles),
             **self.files(region).left(),
@@ -201,6 +205,9 @@ class AwsEmulator(Emulator):
     # -- requests ----------------------------------------------------------------------------------
 
     def handle(self, request: Request) -> tuple[Reply, Any]:
+        published = self.truststore(request.path)
+        if published is not None:
+            return published, self.fault_for(request)
         scope = _scope(request)
         form = {}
         target = request.headers.get("x-amz-target", "")
@@ -456,7 +463,7 @@ class AwsEmulator(Emulator):
 
     def _may_DeleteSecurityGroup(self, request: AwsRequest, backend: Any) -> None:
         group = request.form["GroupId"]
-        if self.files(request.region).uses(group):
+        if self.files(request.region).uses(group) or self.used_by_databases(request.region, group):
             raise _in_use(group)
         for instance in self._there(backend):
             if any(g.id == group for nic in instance.nics.values() for g in nic.group_set):
@@ -469,7 +476,9 @@ class AwsEmulator(Emulator):
 
     def _may_DeleteSubnet(self, request: AwsRequest, backend: Any) -> None:
         subnet = request.form["SubnetId"]
-        if self.files(request.region).uses(subnet):
+        if self.files(request.region).uses(subnet) or self.used_by_databases(
+            request.region, subnet
+        ):
             raise _in_use(subnet)
         for instance in self._there(backend):
             if any(nic.subnet.id == subnet for nic in instance.nics.values()):
@@ -516,6 +525,8 @@ class AwsEmulator(Emulator):
     def _do_GetProducts(self, request: AwsRequest) -> Reply:
         asked = request.body
         wanted = {f["Field"]: f["Value"] for f in asked["Filters"]}
+        if asked["ServiceCode"] == "AmazonRDS":
+            return self.database_products(asked, wanted)
         region = wanted["regionCode"]
         if wanted.get("productFamily") == "Storage":
             prices = {"": "0.0952"}

@@ -15,6 +15,7 @@ import socket
 import uuid
 from typing import Any
 
+from tests.emulators.digitalocean_databases import Databases
 from tests.emulators.openapi import Document
 from tests.emulators.server import Emulator, Reply, Request
 
@@ -32,7 +33,7 @@ SIZES = (
 IMAGES = {"debian-12-x64": 101, "debian-13-x64": 102, "ubuntu-24-04-x64": 103, "fedora-42-x64": 104}
 
 
-class DigitalOceanEmulator(Emulator):
+class DigitalOceanEmulator(Databases, Emulator):
     """State by id. `tokens` by value with their scopes; None: all of them.
 
     `steps` is how many requests about it a droplet stays `new`, an action `in-progress`, and a
@@ -78,6 +79,7 @@ class DigitalOceanEmulator(Emulator):
         for line in _ROUTES.strip().splitlines():
             method, path, name = line.split()
             self.route(method, path, getattr(self, name))
+        self.begin_databases()
 
     # -- what stands behind it; overridden where droplets become real machines ---------------------
 
@@ -135,8 +137,9 @@ class DigitalOceanEmulator(Emulator):
         return super().dispatch(request)
 
     def check(self, request: Request, reply: Reply) -> None:
-        # who asks for nothing wants to know whether they might: no document allows that
-        if request.raw != b"{}":
+        # Who asks for nothing wants to know whether they might: no document allows that. And the
+        # vendor's lacks the authority of databases, which its own clients ask for there.
+        if request.raw != b"{}" and not request.path.endswith("/ca"):
             super().check(request, reply)
 
     # -- account, catalogue ------------------------------------------------------------------------
@@ -194,7 +197,7 @@ class DigitalOceanEmulator(Emulator):
         if tag not in self.tags:
             return self.missing(request)
         self.tags.discard(tag)
-        for droplet in self.droplets.values():
+        for droplet in (*self.droplets.values(), *self.databases.values()):
             droplet["tags"] = [name for name in droplet["tags"] if name != tag]
         return Reply(204)
 
@@ -227,7 +230,9 @@ class DigitalOceanEmulator(Emulator):
     def delete_vpc(self, request: Request, vpc: str) -> Reply:
         if vpc not in self.vpcs:
             return self.missing(request)
-        if self.vpcs[vpc]["default"] or any(d["vpc_uuid"] == vpc for d in self.droplets.values()):
+        inside = [droplet["vpc_uuid"] for droplet in self.droplets.values()]
+        inside += [cluster["private_network_uuid"] for cluster in self.databases.values()]
+        if self.vpcs[vpc]["default"] or vpc in inside:
             return error(403, "forbidden", "Can not delete VPC with members")
         del self.vpcs[vpc]
         return Reply(204)
@@ -594,6 +599,7 @@ DELETE /vpcs/{vpc}                        delete_vpc
 _KINDS = {
     "account": "ssh_key",
     "actions": "actions",
+    "databases": "database",
     "domains": "domain",
     "droplets": "droplet",
     "firewalls": "firewall",

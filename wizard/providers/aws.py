@@ -1,10 +1,10 @@
 """The `aws` provider: EC2 instances in a VPC of their own, behind security groups.
 
 What is made is found again by the tag `build-usb:deployment`. The parts: `aws_network` (VPC,
-subnets, security groups), `aws_machines`, `aws_images`, `aws_files` (the shared folder at EFS),
-`aws_roles` (what machines may do), `aws_facts` and `aws_prices`, `aws_rights` and `aws_policy`
-(what we may do), `aws_values` (how EC2 says it), `aws_api` (calls and errors), `aws_session`
-(credentials).
+subnets, security groups), `aws_databases` (RDS) with `aws_authority`, `aws_machines`, `aws_images`,
+`aws_files` (the shared folder at EFS), `aws_roles` (what machines may do), `aws_facts` with
+`aws_prices` and `aws_database_prices`, `aws_rights` and `aws_policy` (what we may do), `aws_values`
+(how EC2 says it), `aws_api` (calls and errors), `aws_session` (credentials).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from wizard.errors import NotSupportedError, ProviderError
 from wizard.events import Progress
 from wizard.providers import aws_facts, aws_policy, aws_rights
 from wizard.providers import aws_values as values
-from wizard.providers.aws_api import Api
+from wizard.providers.aws_api import Api, is_forbidden
+from wizard.providers.aws_databases import Databases
 from wizard.providers.aws_files import FileSystems
 from wizard.providers.aws_images import Images
 from wizard.providers.aws_machines import Machines
@@ -26,9 +27,11 @@ from wizard.providers.aws_network import Networks
 from wizard.providers.aws_roles import Roles
 from wizard.providers.base import (
     Account,
+    DatabaseSpec,
     FileSystem,
     Machine,
     MachineSpec,
+    ManagedDatabase,
     Network,
     ObjectStorage,
     ProviderFacts,
@@ -55,6 +58,8 @@ class AwsProvider:
         self._images = Images(self._api)
         self._machines = Machines(self._api)
         self._files = FileSystems(self._api, self._networks)
+        self._databases = Databases(self._api, self._networks)
+        self._database = account.database
         # two threads that find nothing of a name must not both create it
         self._lock = threading.Lock()
         self._profiles: dict[str, str] = {}
@@ -73,7 +78,7 @@ class AwsProvider:
     def facts(self) -> ProviderFacts:
         """Return the account's regions, Debian's and Ubuntu's images, the region's sizes, their
         prices with disk and address, and the account's quotas."""
-        return aws_facts.facts(self._api, self._images, self._cache)
+        return aws_facts.facts(self._api, self._images, self._cache, self._database)
 
     def check(self) -> None:
         """Nothing of this computer matters to a cloud."""
@@ -85,6 +90,8 @@ class AwsProvider:
         progress("asking what the credentials may do", 1, 2)
         policy = aws_policy.for_deploying(own.account, own.partition)
         missing = set(aws_rights.missing(self._api, own))
+        if not self._database:
+            missing -= aws_policy.DATABASES
         lacking = tuple(sorted(missing - aws_policy.OPTIONAL))
         return Standing(own.arn, lacking, tuple(sorted(missing & aws_policy.OPTIONAL)), policy)
 
@@ -134,6 +141,7 @@ class AwsProvider:
         if files is not None:
             name = values.tag(files, "Name")
             listed.append(found(ResourceKind.FILE_SYSTEM, str(files["FileSystemId"]), name))
+        listed += self._rented(deployment)
         listed += [
             found(ResourceKind.FIREWALL, str(item["GroupId"]), str(item.get("GroupName")))
             for item in self._networks.groups(deployment)
@@ -146,6 +154,22 @@ class AwsProvider:
             rest = f"gateway and role of {deployment}"
             networks = [found(ResourceKind.NETWORK, "", rest)]
         return listed + networks
+
+    def _rented(self, deployment: str) -> list[Resource]:
+        """Return the managed database, or the groups that are left of one."""
+        kind = ResourceKind.DATABASE
+        try:
+            found = self._databases.find(deployment)
+            if found is not None:
+                name = str(found["DBInstanceIdentifier"])
+                return [Resource(kind, name, name, deployment)]
+            if self._databases.leftovers(deployment):
+                return [Resource(kind, "", f"groups of {deployment}'s database", deployment)]
+        except ProviderError as error:
+            # who rents none needs no right to look
+            if self._database or not is_forbidden(error):
+                raise
+        return []
 
     def machines(self, deployment: str) -> list[Machine]:
         """Return the deployment's instances as they are now."""
@@ -194,6 +218,12 @@ class AwsProvider:
             self._profiles[deployment] = self._roles.ensure(deployment)
         return self._profiles[deployment]
 
+    def ensure_database(self, spec: DatabaseSpec, progress: Progress) -> ManagedDatabase:
+        """Return the deployment's RDS instance, ordered if missing, once it answers."""
+        with self._lock:
+            self._databases.begin(spec)
+        return self._databases.finish(spec, progress)
+
     def snapshot(self, machine_id: str, name: str) -> Resource:
         """Keep an image of an instance's disk; its id can be a MachineSpec's `image`."""
         instance = self._machines.get(machine_id, f"copy the disk of {machine_id}")
@@ -205,14 +235,17 @@ class AwsProvider:
 
     # -- what shall be no more ---------------------------------------------------------------------
 
-    def delete(self, resource: Resource) -> None:
-        """Delete a resource and return when it is gone; what is gone already is no error."""
+    def delete(self, resource: Resource, *, last_copy: bool = True) -> str:
+        """Delete a resource and return when it is gone; what is gone already is no error. Of a
+        database a final snapshot is kept (`last_copy`)."""
         if resource.kind is ResourceKind.MACHINE:
             self._machines.delete(resource.id, resource.name)
         elif resource.kind is ResourceKind.SNAPSHOT:
             self._images.delete(resource)
         elif resource.kind is ResourceKind.FILE_SYSTEM:
             self._files.delete(resource.deployment, resource.id)
+        elif resource.kind is ResourceKind.DATABASE:
+            return self._databases.delete(resource.deployment, snapshot=last_copy)
         elif resource.kind is ResourceKind.FIREWALL:
             with self._lock:
                 self._networks.delete_group(resource.deployment, resource.id)
@@ -222,6 +255,7 @@ class AwsProvider:
                 self._profiles.pop(resource.deployment, None)
                 self._roles.delete(resource.deployment)
                 self._networks.delete(resource.deployment, resource.id)
+        return ""
 
     def end_if_unused(self) -> None:
         """Nothing runs only for us."""

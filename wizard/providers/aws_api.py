@@ -79,6 +79,7 @@ _FORBIDDEN = frozenset(
 )
 _QUOTA = re.compile(r"LimitExceeded|QuotaExceeded|^TooManyBuckets$|^PendingVerification$")
 _CURES = {
+    "InsufficientDBInstanceCapacity": "choose another database.size or region, or run again later",
     "InsufficientInstanceCapacity": "choose another size or region, or run again later",
     "OptInRequired": "switch the region or the service on for this account in Amazon's console",
     "Blocked": "ask Amazon's support to unblock the account",
@@ -125,6 +126,11 @@ class Api:
                 )
                 self._clients[key] = made
             return self._clients[key]
+
+    def elsewhere(self, url: str) -> str:
+        """Return where something of Amazon's that is no API is read: there, or through the address
+        that stands for all of Amazon."""
+        return f"{self._url.rstrip('/')}/{url.removeprefix('https://')}" if self._url else url
 
     def frozen_keys(self) -> aws_session.Credentials:
         """Return the keys as they are now, those of the role where one is assumed."""
@@ -262,8 +268,11 @@ class Api:
 def action(operation: str) -> str:
     """Return the IAM action of an operation: ec2.create_vpc -> ec2:CreateVpc."""
     service, _, method = operation.partition(".")
-    service = {"service-quotas": "servicequotas", "efs": "elasticfilesystem"}.get(service, service)
-    return f"{service}:{''.join(word.capitalize() for word in method.split('_'))}"
+    names = {"service-quotas": "servicequotas", "efs": "elasticfilesystem"}
+    name = "".join(word.capitalize() for word in method.split("_"))
+    if service == "rds":
+        name = name.replace("Db", "DB")
+    return f"{names.get(service, service)}:{name}"
 
 
 def is_missing(error: ProviderError) -> bool:

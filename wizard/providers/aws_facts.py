@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wizard.errors import ProviderError
-from wizard.providers import aws_prices
+from wizard.providers import aws_database_prices, aws_prices
 from wizard.providers import aws_values as values
 from wizard.providers.aws_api import HOME, Api, is_forbidden
 from wizard.providers.aws_images import Images
@@ -32,8 +32,9 @@ _VCPUS = ("ec2", "L-1216C47A", "Running On-Demand Standard instances")
 _VPCS = ("vpc", "L-F678F1CE", "VPCs per Region")
 
 
-def facts(api: Api, images: Images, folder: Path | None) -> ProviderFacts:
-    """Return what plans need; sizes are those of the region, or of another where it is unknown."""
+def facts(api: Api, images: Images, folder: Path | None, database: str = "") -> ProviderFacts:
+    """Return what plans need; sizes are those of the region, or of another where it is unknown.
+    `database` is the engine of the managed database that is wanted, "" for none."""
     regions = _regions(api)
     region = api.region if api.region in regions else HOME
     types = _types(api, region)
@@ -47,6 +48,9 @@ def facts(api: Api, images: Images, folder: Path | None) -> ProviderFacts:
             cure=f"choose another: {', '.join(regions)}",
         )
     cpus = {str(item.get("InstanceType")): item["VCpuInfo"]["DefaultVCpus"] for item in types}
+    databases, doubt = None, ""
+    if database:
+        databases, doubt = aws_database_prices.obtain(api, region, database, folder)
     quotas, notes = _quotas(api, cpus) if region == api.region else ((), ())
     return ProviderFacts(
         regions=regions,
@@ -60,7 +64,8 @@ def facts(api: Api, images: Images, folder: Path | None) -> ProviderFacts:
         bucket_monthly_price=_BUCKET_PRICE,
         file_system_monthly_price=_FILES_PRICE,
         quotas=quotas,
-        notes=tuple(filter(None, (prices.note, *notes))),
+        notes=tuple(filter(None, (prices.note, doubt, *notes))),
+        databases=databases,
     )
 
 

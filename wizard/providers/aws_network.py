@@ -214,6 +214,24 @@ class Networks:
             for role in Role
         }
 
+    def ensure_other_group(
+        self,
+        deployment: str,
+        vpc: str,
+        short: str,
+        whose: str,
+        wanted: set[values.Permission],
+        why: dict[tuple[str, int], str],
+    ) -> str:
+        """Return the id of the security group of something that is no machine, created if missing,
+        once it lets in what is `wanted` and nothing else."""
+        name = values.name_of(deployment, short)
+        listed = [g for g in self.groups(deployment) if g.get("GroupName") == name]
+        own = next((g for g in listed if g["VpcId"] == vpc), None)
+        group = own or self._create_group(deployment, vpc, short, whose)
+        self._make_equal(f"set the security group {name}", group, wanted, why)
+        return str(group["GroupId"])
+
     def _create_group(
         self, deployment: str, vpc: str, short: str, whose: str, role: Role | None = None
     ) -> dict[str, Any]:
@@ -267,14 +285,9 @@ class Networks:
         """Return the security group of a file system, which lets in the machines of each role at
         that port, and nobody else."""
         groups = self.ensure_groups(deployment, vpc)
-        full = values.name_of(deployment, name)
-        listed = [g for g in self.groups(deployment) if g.get("GroupName") == full]
-        own = next((g for g in listed if g["VpcId"] == vpc), None)
-        group = own or self._create_group(deployment, vpc, name, "shared folder")
         wanted = {("tcp", port, "group", str(g["GroupId"])) for g in groups.values()}
         why = {("tcp", port): "the shared folder"}
-        self._make_equal(f"set the security group {full}", group, wanted, why)
-        return str(group["GroupId"])
+        return self.ensure_other_group(deployment, vpc, name, "shared folder", wanted, why)
 
     def _make_equal(
         self,

@@ -46,6 +46,23 @@ _EC2 = (
     "RunInstances",
     "TerminateInstances",
 )
+_RDS = (
+    "AddTagsToResource",
+    "CreateDBInstance",
+    "CreateDBParameterGroup",
+    "CreateDBSnapshot",
+    "CreateDBSubnetGroup",
+    "DeleteDBInstance",
+    "DeleteDBInstanceAutomatedBackup",
+    "DeleteDBParameterGroup",
+    "DeleteDBSubnetGroup",
+    "DescribeDBEngineVersions",
+    "DescribeDBInstances",
+    "DescribeDBParameterGroups",
+    "DescribeDBSubnetGroups",
+    "ModifyDBInstance",
+    "ModifyDBParameterGroup",
+)
 _IAM = (
     "AddRoleToInstanceProfile",
     "CreateInstanceProfile",
@@ -96,21 +113,27 @@ _FACTS = (
 OPTIONAL = frozenset(_FACTS)
 """Rights without which less is known (prices, quotas, rights), and a deployment works."""
 
+DATABASES = frozenset(f"rds:{name}" for name in _RDS)
+"""Rights that only deployments with a managed database need."""
+
 
 def statements(account: str, partition: str = "aws") -> list[dict[str, Any]]:
     """Return the statements of the policy for who deploys from this account (12 digits)."""
     role = f"arn:{partition}:iam::{account}:role/build-usb.*"
     profile = f"arn:{partition}:iam::{account}:instance-profile/build-usb.*"
     bucket = f"arn:{partition}:s3:::build-usb-*"
-    service = "elasticfilesystem.amazonaws.com"
-    linked = f"arn:{partition}:iam::{account}:role/aws-service-role/{service}/*"
+    linked = [
+        f"arn:{partition}:iam::{account}:role/aws-service-role/{service}.amazonaws.com/*"
+        for service in ("elasticfilesystem", "rds")
+    ]
     return [
         _allow("Machines", [f"ec2:{name}" for name in _EC2], ["*"]),
         _allow("MachinesRoles", [f"iam:{name}" for name in _IAM], [role, profile]),
+        _allow("Databases", [f"rds:{name}" for name in _RDS], ["*"]),
         _allow("Buckets", [f"s3:{name}" for name in _BUCKETS], [bucket]),
         _allow("Objects", [f"s3:{name}" for name in _OBJECTS], [f"{bucket}/*"]),
-        # EFS's own role, which it makes for an account's first mount target
-        _allow("SharedFoldersRole", ["iam:CreateServiceLinkedRole"], [linked]),
+        # the roles of EFS and RDS, which they make in our name for an account's first ones
+        _allow("ServicesRoles", ["iam:CreateServiceLinkedRole"], linked),
         _allow("SharedFolders", [f"elasticfilesystem:{name}" for name in _FILES], ["*"]),
         _allow("Facts", list(_FACTS), ["*"]),
     ]

@@ -10,15 +10,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from wizard.errors import NotSupportedError, ProviderError, TransientError
 from wizard.events import Progress
+from wizard.providers import digitalocean_databases as databases
 from wizard.providers import digitalocean_values as values
 from wizard.providers.base import (
     Account,
+    DatabaseSpec,
     Machine,
     MachineSpec,
+    ManagedDatabase,
     Network,
     ProviderFacts,
     Resource,
@@ -59,6 +63,9 @@ _CHANGES = (
     ("DELETE", "account/keys/0"),
     ("DELETE", "snapshots/0"),
 )
+# where the answers ask for a managed database
+_DATABASE_LISTED = ("databases",)
+_DATABASE_CHANGES = (("POST", "databases"), ("DELETE", f"databases/{_NO_ID}"))
 
 
 class DigitalOceanProvider:
@@ -73,6 +80,10 @@ class DigitalOceanProvider:
         self._region = account.region
         self._build_machine = account.build_machine
         self._pause = pause
+        self._database = bool(account.database)
+        self._databases = databases.Databases(self._api, pause)
+        self._listed = _LISTED + _DATABASE_LISTED * self._database
+        self._changes = _CHANGES + _DATABASE_CHANGES * self._database
         # two threads that find nothing of a name must not both create it
         self._lock = threading.Lock()
 
@@ -85,14 +96,23 @@ class DigitalOceanProvider:
         regions = api.list("regions", "regions", "list the regions")
         sizes = api.list("sizes", "sizes", "list the sizes")
         images = api.list("images", "images", "list the images", type="distribution")
-        return values.facts(api, self._region, regions, sizes, images)
+        found = values.facts(api, self._region, regions, sizes, images)
+        rented = databases.facts(api, self._region) if self._database else None
+        if rented is None:
+            return found
+        note = (
+            "DigitalOcean's API has no prices of managed databases; the one above is of its price "
+            f"page in {databases.PRICES_OF}"
+        )
+        return replace(found, databases=rented, notes=(*found.notes, note))
 
     def check(self) -> None:
         """Nothing of this computer matters to a cloud."""
 
     def standing(self, progress: Progress) -> Standing:
         """Return whose token it is and the scopes it lacks."""
-        api, asked = self._api, [*(("GET", path) for path in (*_READ, *_LISTED)), *_CHANGES]
+        reads = (("GET", path) for path in (*_READ, *self._listed))
+        api, asked = self._api, [*reads, *self._changes]
         progress("asking whose token it is", 0, len(asked) + 1)
         owner = values.owner(api, self._unless_refused("GET", "account"))
         lacking = []
@@ -107,7 +127,7 @@ class DigitalOceanProvider:
         doing = "ask what the token may do"
         try:
             if method == "GET":
-                return self._api.get(path, doing, **({"per_page": 1} if path != "account" else {}))
+                return self._api.get(path, doing, **_few(path))
             if method == "DELETE":
                 self._api.delete(path, doing)
             else:
@@ -122,16 +142,16 @@ class DigitalOceanProvider:
     def prepare(self, progress: Progress) -> None:
         """Check the token, naming every scope that it lacks for what is read before a change."""
         missing = []
-        for number, path in enumerate(_LISTED):
-            progress("checking the token", number, len(_LISTED))
+        for number, path in enumerate(self._listed):
+            progress("checking the token", number, len(self._listed))
             try:
-                self._api.get(path, "check the token", per_page=1)
+                self._api.get(path, "check the token", **_few(path))
             except ProviderError as error:
                 if status_of(error) != 403:
                     raise
                 missing.append(scope("GET", path))
         if missing:
-            changes = sorted({scope(method, path) for method, path in _CHANGES})
+            changes = sorted({scope(method, path) for method, path in self._changes})
             raise ProviderError(
                 "the API token may not read what is there",
                 where="provider.credentials",
@@ -139,7 +159,7 @@ class DigitalOceanProvider:
                 cure=f"add them to the token; changes need {', '.join(changes)}",
                 code="forbidden",
             )
-        progress("the token is good", len(_LISTED), len(_LISTED))
+        progress("the token is good", 1, 1)
 
     def services(self, zone: str) -> Services:
         """Return nothing: object storage, DNS and the certificate authority are the answers'."""
@@ -156,6 +176,7 @@ class DigitalOceanProvider:
 
         listed = [found(ResourceKind.MACHINE, item) for item in self._droplets(deployment)]
         listed += [found(ResourceKind.SNAPSHOT, item) for item in self._snapshots(deployment)]
+        listed += [found(ResourceKind.DATABASE, item) for item in self._clusters(deployment)]
         listed += [found(ResourceKind.FIREWALL, item) for item in self._firewalls(deployment)]
         network = self._vpc(deployment)
         if network is not None:
@@ -191,6 +212,15 @@ class DigitalOceanProvider:
 
     def _snapshots(self, deployment: str) -> list[dict[str, Any]]:
         return self._named("snapshots", "snapshots", deployment, resource_type="droplet")
+
+    def _clusters(self, deployment: str) -> list[dict[str, Any]]:
+        try:
+            return self._databases.all(deployment)
+        except ProviderError as error:
+            # who rents none needs no scope for them
+            if self._database or not databases.is_forbidden(error):
+                raise
+            return []
 
     def _keys(self, deployment: str) -> list[dict[str, Any]]:
         return self._named("account/keys", "ssh_keys", deployment)
@@ -317,6 +347,16 @@ class DigitalOceanProvider:
         wait_until(has_addresses, f"creating {name}", _BIRTH, self._pause)
         return found[0]
 
+    def ensure_database(self, spec: DatabaseSpec, progress: Progress) -> ManagedDatabase:
+        """Return the deployment's cluster, ordered if missing, once it answers."""
+        with self._lock:
+            known = set(self._tags(spec.deployment))
+            wanted = {values.tag_of(spec.deployment, rule.source.role) for rule in spec.rules}
+            for tag in sorted(wanted - known):
+                self._api.post("tags", f"create the tag {tag}", {"name": tag})
+            cluster = self._databases.begin(spec)
+        return self._databases.finish(spec, cluster, progress)
+
     def snapshot(self, machine_id: str, name: str) -> Resource:
         """Keep a copy of a droplet's disk; its id can be a MachineSpec's `image`."""
         doing = f"copy the disk of {machine_id}"
@@ -367,8 +407,9 @@ class DigitalOceanProvider:
 
     # -- what shall be no more ---------------------------------------------------------------------
 
-    def delete(self, resource: Resource) -> None:
-        """Delete a resource and return when it is gone; what is gone already is no error."""
+    def delete(self, resource: Resource, *, last_copy: bool = True) -> str:
+        """Delete a resource and return when it is gone; what is gone already is no error. Nothing
+        is kept of a database: its backups are part of it."""
         doing = f"delete {resource.name}"
         if resource.kind is ResourceKind.MACHINE:
             self._delete_droplet(resource.id, resource.name)
@@ -378,6 +419,9 @@ class DigitalOceanProvider:
             self._api.delete(f"firewalls/{resource.id}", doing)
         elif resource.kind is ResourceKind.NETWORK:
             self._delete_network(resource, doing)
+        elif resource.kind is ResourceKind.DATABASE:
+            self._databases.delete(resource.id, resource.name)
+        return ""
 
     def _delete_droplet(self, droplet: str, name: str) -> None:
         doing = f"delete {name}"
@@ -420,3 +464,8 @@ class DigitalOceanProvider:
 
     def end_if_unused(self) -> None:
         """Nothing runs only for us."""
+
+
+def _few(path: str) -> dict[str, int]:
+    """Return the query that keeps a list short, where it can be."""
+    return {} if path in ("account", "databases") else {"per_page": 1}

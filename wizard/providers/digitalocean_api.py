@@ -38,6 +38,7 @@ _SCOPES = {
     "sizes": "sizes",
     "regions": "regions",
     "domains": "domain",
+    "databases": "database",
     "account/keys": "ssh_key",
     "account": "account",
     "actions": "actions",
