@@ -11,6 +11,7 @@ import dns.update
 
 from tests.emulators.cloudflare import CloudflareEmulator
 from tests.emulators.digitalocean import DigitalOceanEmulator
+from tests.emulators.rented_database import ROLE, RentedDatabase
 from tests.emulators.server import Reply, Request
 from wizard.lab import addresses
 from wizard.providers.base import DnsServer, MachineSpec, Resource, ResourceKind
@@ -23,8 +24,10 @@ class RentedDigitalOcean(DigitalOceanEmulator):
     """Every droplet is a machine of the lab's deployment `demo`."""
 
     lab: LocalProvider
+    laboratory: Any = None
     feed: Feed | None = None
     deployment = "demo"
+    server: RentedDatabase | None = None
 
     def dispatch(self, request: Request) -> Reply:
         reply = super().dispatch(request)
@@ -70,9 +73,32 @@ class RentedDigitalOcean(DigitalOceanEmulator):
         machine = Resource(ResourceKind.MACHINE, droplet["_machine"], name, self.deployment)
         self.lab.delete(machine)
 
+    def begin_database(self, cluster: dict[str, Any]) -> str:
+        assert self.feed is not None
+        host = f"private-{cluster['name']}.db.{self.feed.zone}"
+        self.server = RentedDatabase(
+            self.laboratory, self.authority, host, 25060, "doadmin", cluster["_password"]
+        )
+        self.feed.fixed.append((host, 60, self.server.address))
+        return host
+
+    def database_is_ready(self, cluster: dict[str, Any]) -> bool:
+        return self.server is not None and self.server.ready
+
+    def end_database(self, cluster: dict[str, Any]) -> None:
+        assert self.server is not None
+        self.server.end()
+
+    def database_rules_changed(self, cluster: dict[str, Any]) -> None:
+        self.firewalls_changed()
+
     def firewalls_changed(self) -> None:
         """Make the lab's firewall what all cloud firewalls let in together."""
-        rules = []
+        rules = [
+            Rule(ROLE, 25060, from_role(_role([source["value"]])), "trusted source")
+            for sources in self.database_rules.values()
+            for source in sources
+        ]
         for firewall in self.firewalls.values():
             for rule in firewall["inbound_rules"]:
                 if rule["protocol"] != "tcp" or not rule["ports"].isdecimal():
@@ -98,20 +124,22 @@ def _sources(sources: dict[str, list[str]]) -> list[Source]:
 
 
 class Feed:
-    """Keeps the A records of the lab's name server equal to those of an emulated DNS API."""
+    """Keeps the A records of the lab's name server equal to those of an emulated DNS API, and the
+    `fixed` ones beside them."""
 
     def __init__(self, server: DnsServer, zone: str) -> None:
         self._server = server
-        self._zone = zone
+        self.zone = zone
+        self.fixed: list[tuple[str, int, str]] = []
         self._served: frozenset[tuple[str, int, str]] = frozenset()
 
     def serve(self, records: list[tuple[str, int, str]]) -> None:
         """Make it so; records are name, TTL in seconds, address."""
-        now = frozenset(records)
+        now = frozenset([*records, *self.fixed])
         if now == self._served:
             return
         key = self._server.key
-        update = dns.update.UpdateMessage(self._zone)
+        update = dns.update.UpdateMessage(self.zone)
         update.use_tsig(dns.tsig.Key(self._server.key_name, key.reveal(), dns.tsig.HMAC_SHA256))
         for name, _, _ in self._served:
             update.delete(f"{name}.", "A")

@@ -118,12 +118,19 @@ class Cloud:
 def cloud(
     laboratory: Laboratory, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Cloud]:
+    with opened(laboratory, tmp_path, request.param) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]:
+    """Open the emulated vendors of one case."""
     services: Services = laboratory.provider.services(ZONE)
     assert services.acme
     assert services.dns
     assert services.object_storage
     storage = services.object_storage
-    own, zone = CASES[request.param]
+    own, zone = CASES[case]
     (tmp_path / "authority.json").write_text(json.dumps(asdict(services.acme)))
     (tmp_path / "answers.yaml").write_text(
         ANSWERS.replace("DNS", DNS[zone]).replace("PROVIDER", own)
@@ -138,6 +145,7 @@ def cloud(
 
         digitalocean = RentedDigitalOcean(openapi.document("digitalocean"), listener())
         digitalocean.lab = laboratory.provider
+        digitalocean.laboratory = laboratory
         aws = RentedAws(listener())
         aws.laboratory = laboratory
         cloudflare = ServedCloudflare(openapi.document("cloudflare"), listener())
@@ -183,10 +191,16 @@ def cloud(
         laboratory.clear("demo")
 
 
+def trusting(cloud: Cloud) -> httpx.Client:
+    """Return a browser that trusts the site's certificate authority."""
+    trust = ssl.create_default_context(cadata=cloud.state().authority_root)
+    return httpx.Client(verify=trust, trust_env=False, timeout=30)
+
+
 def left(api: RentedDigitalOcean | RentedAws) -> dict[str, int]:
     if isinstance(api, RentedAws):
         return api.left()
-    names = ("droplets", "vpcs", "firewalls", "tags", "keys", "snapshots")
+    names = ("droplets", "databases", "vpcs", "firewalls", "tags", "keys", "snapshots")
     return {name: len(getattr(api, name)) for name in names if getattr(api, name)}
 
 
@@ -250,8 +264,7 @@ def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
 
     # through the port that the lab publishes on loopback, as any visitor of the address
     name = f"www.{ZONE}"
-    trust = ssl.create_default_context(cadata=state.authority_root)
-    with httpx.Client(verify=trust, trust_env=False, timeout=30) as visitor:
+    with trusting(cloud) as visitor:
         page = visitor.get(
             f"https://{web.access_address}/",
             headers={"Host": name},

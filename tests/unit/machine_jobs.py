@@ -23,12 +23,13 @@ SECRETS = (
     "database-password-0003",
     "-----BEGIN TEST KEY----- 0004",
     "admin-password-0005",
+    "database-admin-password-0006",
 )
 
 
 def machine_job(**changed: Any) -> MachineJob:
     """Return the job of web1's BASE phase with some fields changed."""
-    storage, age, database, tls_key, admin = (Secret(value) for value in SECRETS)
+    storage, age, database, tls_key, admin, database_admin = (Secret(value) for value in SECRETS)
     values: dict[str, Any] = {
         "deployment": "demo",
         "name": "web1",
@@ -62,6 +63,7 @@ def machine_job(**changed: Any) -> MachineJob:
             "database_password": database,
             "database_tls_key": tls_key,
             "admin_password": admin,
+            "database_admin_password": database_admin,
             "salts": Secret('["1","2","3","4","5","6","7","8"]'),
         },
     }

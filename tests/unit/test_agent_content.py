@@ -84,7 +84,7 @@ class Repository:
         self.broken = False
         monkeypatch.setattr(backup, "require", self.opened)
         monkeypatch.setattr(backup, "points", lambda _: POINTS)
-        monkeypatch.setattr(backup, "tables", lambda _: tables)
+        monkeypatch.setattr(backup, "tables", lambda *_: tables)
         monkeypatch.setattr(backup, "restore", self.restore)
 
     def opened(self, source: Backup) -> None:
@@ -112,7 +112,7 @@ def test_it_is_put_here_once_and_its_secrets_do_not_stay(
     assert list(places.runtime.iterdir()) == []
     repository.broken = False
     # what a run that failed put there is not taken for a site's own
-    monkeypatch.setattr(backup, "tables", lambda _: ["half"])
+    monkeypatch.setattr(backup, "tables", lambda *_: ["half"])
     done = content.begin(ORDER, places)
     assert (done["state"], done["point"]) == ("done", "daily-2026-11-21")
     assert done["hosts"] == ["www.old.test"]

@@ -12,10 +12,16 @@ import pytest
 import yaml
 
 from tests.unit.machine_jobs import SECRETS, machine_job
-from wizard.machines import common, database, webserver
+from wizard.machines import agent_zipapp, common, database, managed, webserver
 from wizard.machines.desired import Facts, File, Part
 from wizard.machines.first_boot import user_data
-from wizard.machines.job import FileSystemSettings, MachineJob, Phase, TlsSettings
+from wizard.machines.job import (
+    DatabaseSettings,
+    FileSystemSettings,
+    MachineJob,
+    Phase,
+    TlsSettings,
+)
 from wizard.machines.packages import COMMON, DATABASE, WEBSERVER
 from wizard.machines.roles import packages, parts
 from wizard.machines.templates import php
@@ -24,6 +30,9 @@ from wizard.rules import Role
 from wizard.secrets import Secret
 
 FACTS = Facts(container=True, php="8.4")
+MANAGED = DatabaseSettings(
+    "mysql", "db.example.net", 25060, "demo", "demo", "ROOT\n", admin="doadmin", managed=True
+)
 
 
 def files(wanted: tuple[Part, ...]) -> dict[str, File]:
@@ -33,6 +42,7 @@ def files(wanted: tuple[Part, ...]) -> dict[str, File]:
 def everything() -> dict[str, File]:
     found = files(parts(machine_job(), FACTS))
     found |= files(parts(machine_job(role=Role.DATABASE, name="db1"), FACTS))
+    found |= files(parts(machine_job(role=Role.DATABASE, database=MANAGED), FACTS))
     return found | files(parts(machine_job(phase=Phase.APPLICATION), FACTS))
 
 
@@ -47,6 +57,7 @@ def test_no_secret_is_in_a_command() -> None:
     for job in (
         machine_job(),
         machine_job(role=Role.DATABASE),
+        machine_job(role=Role.DATABASE, database=MANAGED),
         machine_job(phase=Phase.APPLICATION),
         machine_job(phase=Phase.CERTIFICATE),
     ):
@@ -119,6 +130,34 @@ def test_accounts_are_for_webservers_only_without_grant_option() -> None:
     assert "10.77.0.12" not in sql
     assert "GRANT OPTION" not in sql
     assert "ALL PRIVILEGES" not in sql
+
+
+def test_the_machine_of_a_managed_database_is_its_client() -> None:
+    job = machine_job(role=Role.DATABASE, database=MANAGED)
+    assert "mariadb-server" not in packages(job)
+    assert "mariadb-client" in packages(job)
+    assert "mariadb.service" not in agent_zipapp.machine_config(job)["services"]
+    wanted = parts(job, FACTS)
+    client = files(wanted)[managed.CLIENT]
+    assert (client.mode, client.owner) == (0o600, "root")
+    text = client.data.decode()
+    assert "host = db.example.net" in text
+    assert "ssl-verify-server-cert" in text
+    assert files(wanted)["/etc/build-usb/database-authority.pem"].data == b"ROOT\n"
+    (step,) = next(part for part in wanted if part.name == "database").steps
+    # the first of its options, or MariaDB's client refuses it
+    assert step.command.startswith(f"mariadb --defaults-extra-file={managed.CLIENT} ")
+    setup = step.secret_input.reveal()
+    assert setup.count("REQUIRE SSL") == 2
+    # MySQL does not know what MariaDB has of its own
+    assert "global_priv" not in setup
+    assert "EXECUTE IMMEDIATE" not in setup
+    # no other machine learns who administers it
+    for other in (machine_job(database=MANAGED), machine_job(phase=Phase.APPLICATION)):
+        assert managed.CLIENT not in files(parts(other, FACTS))
+        assert "database-admin-password-0006" not in str(
+            [file.data for file in files(parts(other, FACTS)).values()]
+        )
 
 
 def test_hsts_only_with_an_authority_that_browsers_know() -> None:

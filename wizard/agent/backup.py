@@ -42,7 +42,8 @@ _AGES = {
 class Backup:
     """What to keep and where: restic's repository with the files that hold its password and the
     store's keys, `part` of this machine, database's name or folders, snapshots kept by period.
-    `hosts` are the names the site answers to; into a `foreign` repository nothing is written."""
+    `hosts` are the names the site answers to; into a `foreign` repository nothing is written.
+    `client_file` says how MariaDB's client reaches a server elsewhere; empty: this machine's."""
 
     repository: str
     options: tuple[str, ...]
@@ -50,6 +51,7 @@ class Backup:
     credentials_file: Path
     part: str
     database: str = ""
+    client_file: str = ""
     folders: tuple[str, ...] = ()
     keep: tuple[tuple[str, int], ...] = ()
     parts: tuple[str, ...] = (DATABASE, FILES)
@@ -74,6 +76,7 @@ def parse(values: Any) -> Backup | None:
             credentials_file=Path(values["credentials_file"]),
             part=str(values["part"]),
             database=str(values.get("database", "")),
+            client_file=str(values.get("client_file", "")),
             folders=tuple(map(str, values.get("folders", ()))),
             keep=tuple((str(period), int(count)) for period, count in values["keep"].items()),
             parts=tuple(map(str, values.get("parts", (DATABASE, FILES)))),
@@ -163,8 +166,9 @@ def _snapshot(backup: Backup, point: str, period: str) -> dict[str, Any]:
     common = ["--json", "--host", backup.part, "--no-scan", *tags]
     if backup.part == DATABASE:
         # the dump's own failure fails the backup: no half dump becomes a snapshot
-        dump = ("mariadb-dump", "--single-transaction", "--quick", "--routines", "--triggers",
-                "--events", "--hex-blob", "--skip-lock-tables", backup.database)  # fmt: skip
+        dump = (*_client(backup, "mariadb-dump"), "--single-transaction", "--quick", "--routines",
+                "--triggers", "--events", "--hex-blob", "--skip-lock-tables", "--no-tablespaces",
+                backup.database)  # fmt: skip
         done = _program(
             backup, "backup", *common, "--stdin-filename", DUMP, "--stdin-from-command", "--", *dump
         )
@@ -289,27 +293,27 @@ def _restore_database(backup: Backup, snapshot: str) -> dict[str, Any]:
     """Load the dump beside the live tables, then change all tables over in one statement."""
     live, staged, old = backup.database, f"{backup.database}_new", f"{backup.database}_old"
     for name in (staged, old):
-        _sql(f"DROP DATABASE IF EXISTS `{name}`; CREATE DATABASE `{name}` "
+        _sql(backup, f"DROP DATABASE IF EXISTS `{name}`; CREATE DATABASE `{name}` "
              "CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")  # fmt: skip
     with _Reading(backup, snapshot) as dump:
         loaded = subprocess.run(
-            ["mariadb", "--batch", staged],
+            [*_client(backup, "mariadb"), "--batch", staged],
             stdin=dump.stdout,
             capture_output=True,
             timeout=_LONGEST,
             check=False,
         )
     if loaded.returncode or dump.returncode:
-        _sql(f"DROP DATABASE `{staged}`; DROP DATABASE `{old}`")
+        _sql(backup, f"DROP DATABASE `{staged}`; DROP DATABASE `{old}`")
         raise AgentError(f"the dump cannot be loaded: {loaded.stderr.decode(errors='replace')}")
-    new, present = tables(staged), tables(live)
+    new, present = tables(backup, staged), tables(backup, live)
     if not new:
         raise AgentError("the dump holds no table")
     moves = [f"`{live}`.`{t}` TO `{old}`.`{t}`" for t in present]
     moves += [f"`{staged}`.`{t}` TO `{live}`.`{t}`" for t in new]
     # one statement: no visitor sees a half of each
-    _sql(f"SET foreign_key_checks = 0; RENAME TABLE {', '.join(moves)}")
-    _sql(f"DROP DATABASE `{staged}`; DROP DATABASE `{old}`")
+    _sql(backup, f"SET foreign_key_checks = 0; RENAME TABLE {', '.join(moves)}")
+    _sql(backup, f"DROP DATABASE `{staged}`; DROP DATABASE `{old}`")
     return {"tables": len(new)}
 
 
@@ -324,18 +328,26 @@ def _restore_files(backup: Backup, snapshot: str) -> dict[str, Any]:
     return {"folders": len(backup.folders)}
 
 
-def tables(database: str) -> list[str]:
+def tables(backup: Backup, database: str) -> list[str]:
     """Return the names of a database's tables."""
     found = _sql(
+        backup,
         "SELECT table_name FROM information_schema.tables "  # noqa: S608 - a name of our own
-        f"WHERE table_schema = '{database}' AND table_type = 'BASE TABLE'"
+        f"WHERE table_schema = '{database}' AND table_type = 'BASE TABLE'",
     )
     return [line for line in found.splitlines() if line]
 
 
-def _sql(statement: str) -> str:
+def _client(backup: Backup, program: str) -> list[str]:
+    """Return the beginning of a command that asks the database's server."""
+    # where it is given, it has to be the first
+    named = [f"--defaults-extra-file={backup.client_file}"] if backup.client_file else []
+    return [program, *named]
+
+
+def _sql(backup: Backup, statement: str) -> str:
     done = subprocess.run(
-        ["mariadb", "--batch", "--skip-column-names"],
+        [*_client(backup, "mariadb"), "--batch", "--skip-column-names"],
         input=statement,
         capture_output=True,
         text=True,

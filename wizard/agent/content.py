@@ -39,7 +39,7 @@ def begin(order: dict[str, Any], places: Places) -> dict[str, Any]:
         return {"state": "known", "point": known["point"], "hosts": known["hosts"]}
     with _opened(order, places) as source:
         database = source.part == backup.DATABASE
-        if database and not known and backup.tables(source.database):
+        if database and not known and backup.tables(source, source.database):
             return {"state": "kept", "point": "", "hosts": []}
         point = choose(
             backup.points(source),

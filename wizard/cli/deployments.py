@@ -115,7 +115,7 @@ def ssh(arguments: argparse.Namespace) -> int:
 def destroy(arguments: argparse.Namespace) -> int:
     """Take a deployment away."""
     from wizard.console import display
-    from wizard.engine.destroy import KEEP
+    from wizard.engine.destroy import DATABASES, GONE, KEEP
     from wizard.operations import run, session
 
     home = open_home(arguments)
@@ -150,8 +150,10 @@ def destroy(arguments: argparse.Namespace) -> int:
     )
     if not arguments.json:
         kept = next((r.message for r in results if r.step.id == KEEP), "")
-        left = f"its backups stay in {kept}" if kept else "nothing of it is left"
-        say(f"{deployment.name} is destroyed; {left}.")
+        left = [f"its backups stay in {kept}"] if kept else []
+        copies = [r.message for r in results if r.step.id.startswith(DATABASES)]
+        left += [copy for copy in copies if copy != GONE]
+        say(f"{deployment.name} is destroyed; {'; '.join(left) or 'nothing of it is left'}.")
     return ExitCode.OK
 
 

@@ -80,7 +80,9 @@ def check(context: Context) -> None:
 
 
 def _database(context: Context, report: Reporter) -> str:
-    answer = _begin(context, DATABASE, {"database": context.plan.application.kind})
+    plan = context.plan
+    own = machines.database(plan.application.kind, managed=plan.database is not None)
+    answer = _begin(context, DATABASE, own)
     if answer["state"] == "kept":
         context.update(lambda state: replace(state, content=OWN))
         return "the database holds content already: it is kept"

@@ -19,7 +19,7 @@ from wizard.home.home import DeploymentHome
 from wizard.home.journal import Journal
 from wizard.home.store import SecretStore
 from wizard.plan.model import Plan
-from wizard.providers.base import FileSystem, Network, Provider, Services
+from wizard.providers.base import FileSystem, ManagedDatabase, Network, Provider, Services
 from wizard.storage.base import Bucket
 from wizard.storage.s3 import S3Bucket
 
@@ -27,9 +27,10 @@ from wizard.storage.s3 import S3Bucket
 @dataclass
 class Context:
     """One run on one deployment. `secrets` are what was made for it, `credentials` what the user
-    put into the home; `network`, `services`, `dns`, `bucket`, `file_system` (where there is one)
-    and `backups` (a bucket too, where backups are made) are set by the first steps and only read
-    by later ones; so is `certificate` (PEM), where the proxies' own authority signs it.
+    put into the home; `network`, `services`, `dns`, `bucket`, `file_system` (where there is one),
+    `database` (where one is rented) and `backups` (a bucket too, where backups are made) are set by
+    the first steps and only read by later ones; so is `certificate` (PEM), where the proxies' own
+    authority signs it.
 
     `inside`: this runs on a machine of the deployment, and reaches the others at their private
     addresses. `published`: webservers that DNS is to answer with, where an autoscaler has decided
@@ -56,6 +57,7 @@ class Context:
     published: frozenset[str] | None = None
     product: str = ""
     begins_with: str = ""
+    database: ManagedDatabase | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def update(self, change: Callable[[State], State]) -> State:

@@ -13,7 +13,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from wizard.dns.base import RecordSet
-from wizard.engine import agents, backups, content, fleets, gate, origin, product, station
+from wizard.engine import (
+    agents,
+    backups,
+    content,
+    fleets,
+    gate,
+    managed,
+    origin,
+    product,
+    station,
+)
 from wizard.engine.configure import configure
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -55,6 +65,7 @@ def steps(context: Context) -> list[Step]:
         *_origin(context),
         *_program(context),
         *_file_system_steps(context),
+        *managed.steps(context),
         *(step for machine in machines for step in _machine_steps(context, machine)),
         Step(
             "peers",
@@ -139,7 +150,13 @@ def _machine_steps(context: Context, machine: PlannedMachine) -> list[Step]:
             f"configure:{name}",
             "configure",
             lambda report: _configure(context, machine, Phase.BASE, report),
-            needs=(f"contact:{name}", "peers", *files, *program),
+            needs=(
+                f"contact:{name}",
+                "peers",
+                *files,
+                *program,
+                *managed.needed(context, machine),
+            ),
             machine=name,
             expected=14,
         ),
@@ -570,6 +587,7 @@ def _deployed(context: Context, state: State, url: str, root: str) -> State:
         admin_user=plan.application.admin_user,
         url=url,
         authority_root=root,
+        managed_database=plan.database is not None,
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

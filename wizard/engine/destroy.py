@@ -19,6 +19,10 @@ from wizard.storage.base import Bucket
 KEEP = "keep"
 """The step that says which bucket of backups stays, and by what it is opened."""
 
+DATABASES = f"delete:{ResourceKind.DATABASE}:"
+"""Begins the steps that delete managed databases: they say what is kept of them, else GONE."""
+GONE = "gone"
+
 
 def destroy(
     context: Context,
@@ -74,7 +78,7 @@ def destroy(
         )
     done = graph.run(first, sink, stop)
     resources = context.provider.resources(context.plan.deployment)
-    done += graph.run(_deletions(context, resources), sink, stop)
+    done += graph.run(_deletions(context, resources, last_copy=last_backup), sink, stop)
     left = context.provider.resources(context.plan.deployment)
     if left:
         raise ProviderError(
@@ -88,7 +92,7 @@ def destroy(
     return done
 
 
-def _deletions(context: Context, resources: list[Resource]) -> list[Step]:
+def _deletions(context: Context, resources: list[Resource], *, last_copy: bool) -> list[Step]:
     """One step a resource, each kind after the kinds that use it."""
     steps: list[Step] = []
     earlier: tuple[str, ...] = ()
@@ -98,7 +102,9 @@ def _deletions(context: Context, resources: list[Resource]) -> list[Step]:
             Step(
                 f"delete:{kind}:{resource.id}",
                 f"delete {kind} {resource.name}",
-                lambda report, resource=resource: _delete(context, resource, report),  # type: ignore[misc]
+                lambda report, resource=resource: _delete(  # type: ignore[misc]
+                    context, resource, last_copy, report
+                ),
                 needs=earlier,
                 machine=resource.name if kind is ResourceKind.MACHINE else "",
             )
@@ -122,7 +128,7 @@ def _autoscalers(context: Context, report: Reporter) -> str:
     ]
     for machine in found:
         resource = Resource(ResourceKind.MACHINE, machine.id, machine.name, context.plan.deployment)
-        _delete(context, resource, report)
+        _delete(context, resource, False, report)
     return ", ".join(machine.name for machine in found) or "none was there"
 
 
@@ -144,8 +150,8 @@ def _bucket(bucket: Bucket | None, context: Context, report: Reporter) -> str:
     return bucket.name
 
 
-def _delete(context: Context, resource: Resource, report: Reporter) -> str:
+def _delete(context: Context, resource: Resource, last_copy: bool, report: Reporter) -> str:
     context.journal.record("intent", report.step, delete=resource.id, kind_of=str(resource.kind))
-    context.provider.delete(resource)
+    kept = context.provider.delete(resource, last_copy=last_copy)
     context.journal.record("done", report.step, delete=resource.id)
-    return "gone"
+    return kept or GONE

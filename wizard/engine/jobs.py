@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import secrets as random
+from dataclasses import replace
 
 from wizard.dns.base import Edge
 from wizard.engine import open, origin, station
@@ -57,21 +58,14 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         given["backup_password"] = secrets.get_or_create(
             "backup_password", lambda: _backup_password(context)
         )
-    # one certificate an address: a replaced database machine has another
-    identity = json.loads(
-        secrets.get_or_create(
-            f"database_tls.{database.private_address}",
-            lambda: _database_tls(database.private_address),
-        ).reveal()
-    )
+    settings, more = _database(context, database.private_address)
     if machine.role is Role.DATABASE:
-        given["database_tls_key"] = Secret(identity["key"])
+        given |= more
     leader = machine.name == plan.of_role(Role.WEBSERVER)[0].name
     if leader and phase is Phase.CERTIFICATE and origin.is_chosen(context):
         given["certificate"] = origin.given(context)
     if machine.role is Role.AUTOSCALER:
         given["station"] = station.document(context, machine.name, identities)
-    name = plan.application.kind
     return MachineJob(
         deployment=plan.deployment,
         name=machine.name,
@@ -99,14 +93,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             region=storage.region,
             access_key="" if storage.by_role else storage.access_key,
         ),
-        database=DatabaseSettings(
-            engine=plan.database_engine,
-            address=database.private_address,
-            port=plan.database_port,
-            name=name,
-            user=name,
-            certificate=identity["certificate"],
-        ),
+        database=settings,
         tls=_tls(context),
         application=ApplicationSettings(
             kind=plan.application.kind,
@@ -139,6 +126,45 @@ def _identity(plan: Plan, machine: PlannedMachine) -> str:
     one in common: the certificate is encrypted before the next one is thought of."""
     shared = plan.mode == "production" and machine.role is Role.WEBSERVER
     return "webserver" if shared else machine.name
+
+
+def _database(context: Context, machine: str) -> tuple[DatabaseSettings, dict[str, Secret]]:
+    """Return where the database is, and the secrets of the machine (at the address `machine`) that
+    serves it, or that prepares the managed one."""
+    plan, name = context.plan, context.plan.application.kind
+    settings = DatabaseSettings(
+        engine=plan.database_engine,
+        address="",
+        port=plan.database_port,
+        name=name,
+        user=name,
+        certificate="",
+        managed=plan.database is not None,
+    )
+    if plan.database is None:
+        # one certificate an address: a replaced database machine has another
+        kept = context.secrets.get_or_create(
+            f"database_tls.{machine}", lambda: _database_tls(machine)
+        )
+        identity = json.loads(kept.reveal())
+        return (
+            replace(settings, address=machine, certificate=identity["certificate"]),
+            {"database_tls_key": Secret(identity["key"])},
+        )
+    found = context.database
+    if found is None:
+        # machines that do not use it are configured while it is made
+        return settings, {}
+    return (
+        replace(
+            settings,
+            address=found.host,
+            port=found.port,
+            certificate=found.authority,
+            admin=found.user,
+        ),
+        {"database_admin_password": found.password},
+    )
 
 
 def _edge(edge: Edge | None) -> EdgeSettings | None:

@@ -71,10 +71,11 @@ def provider(
 def account(answers: Answers, credentials: SecretStore | None) -> Account | None:
     """Return what the answers' cloud has to know of us; None where they name no credentials (a
     rehearsal needs none). `credentials` are the home's, None: it is locked."""
-    own = answers.provider
-    return account_of(
+    own, database = answers.provider, answers.database
+    found = account_of(
         own.name, own.credentials, own.region, credentials, build_machine=answers.ssh.build_machine
     )
+    return replace(found, database=database.engine) if found and database.managed else found
 
 
 def account_of(

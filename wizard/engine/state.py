@@ -53,6 +53,7 @@ class State:
     gated: bool = False
     content: str = ""
     former_hosts: tuple[str, ...] = ()
+    managed_database: bool = False
     machines: dict[str, MachineState] = field(default_factory=dict)
 
     def with_machine(self, machine: MachineState) -> State:

@@ -26,7 +26,7 @@ from wizard.home.home import Home
 from wizard.home.store import SecretStore
 from wizard.home.vault import Vault
 from wizard.plan.build import build
-from wizard.providers.base import Door, Network, Services
+from wizard.providers.base import Door, ManagedDatabase, Network, Services
 from wizard.rules import Role
 from wizard.secrets import Secret
 
@@ -80,6 +80,7 @@ def document(context: Context, name: str, identities: dict[str, Secret]) -> Secr
         "answers": loader.dumps(answers),
         "bucket": plan.bucket.name,
         "network": asdict(context.network),
+        "database": _database(context.database),
         "door": {"url": door.url, "token": door.token.reveal()} if door else None,
         "machines": machines,
         "secrets": {n: secret.reveal() for n, secret in sorted(taken.items())},
@@ -137,9 +138,19 @@ def open_station(station: Station, folder: Path) -> Context:
         state=State(plan.deployment, plan.bucket.name, machines=machines),
         network=Network(**values["network"]),
         inside=True,
+        database=ManagedDatabase(**values["database"], id="", user="", password=Secret(""))
+        if values["database"]
+        else None,
     )
     context.connect(lambda _what, _done, _total: None)
     return context
+
+
+def _database(found: ManagedDatabase | None) -> dict[str, Any] | None:
+    """Return where webservers find a managed database; not who administers it."""
+    if found is None:
+        return None
+    return {key: getattr(found, key) for key in ("name", "host", "port", "authority")}
 
 
 def _carried(answers: Answers, credentials: SecretStore) -> tuple[Answers, dict[str, Secret]]:

@@ -32,6 +32,11 @@ _SERVICES = {
 }
 
 
+def _services(job: MachineJob) -> tuple[str, ...]:
+    managed = job.role is Role.DATABASE and job.database.managed
+    return () if managed else _SERVICES[job.role]
+
+
 def build() -> bytes:
     """Return the agent as an executable zip file (mode 0755); same sources, same bytes."""
     package = Path(wizard.__file__).parent
@@ -77,7 +82,7 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
         "edge": job.edge and {"url": job.edge.url, "networks": list(job.edge.networks)},
         "shared_config": SHARED_CONFIG,
         "shared_config_unit": SHARED_CONFIG_UNIT,
-        "services": ["cron.service", "ssh.service", *_SERVICES[job.role]],
+        "services": ["cron.service", "ssh.service", *_services(job)],
         "certificate": (f"{TLS}/current/fullchain.pem" if job.role is Role.WEBSERVER else ""),
         "backup": backups.agent_config(job),
     }

@@ -10,6 +10,7 @@ from zlib import crc32
 from wizard.applications import application
 from wizard.machines.desired import Absent, File, Part
 from wizard.machines.job import MachineJob
+from wizard.machines.managed import CLIENT
 from wizard.machines.places import AGENT_PATH, OURS
 from wizard.machines.templates import render
 from wizard.rules import Role
@@ -73,11 +74,16 @@ def place(endpoint: str, region: str, bucket: str) -> dict[str, Any]:
     }
 
 
+def database(name: str, *, managed: bool) -> dict[str, Any]:
+    """Return how the agent of the database machine reaches the application's database."""
+    return {"database": name, **({"client_file": CLIENT} if managed else {})}
+
+
 def agent_config(job: MachineJob) -> dict[str, Any] | None:
     """Return what the agent is told of backups; holds no secret."""
     if not makes_backups(job):
         return None
-    own: dict[str, Any] = {"part": "database", "database": job.database.name}
+    own = {"part": "database", **database(job.database.name, managed=job.database.managed)}
     if job.role is Role.WEBSERVER:
         own = {"part": "files", "folders": list(application(job.application.kind).writable)}
     return {

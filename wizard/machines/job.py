@@ -40,7 +40,11 @@ class Connection:
 @dataclass(frozen=True)
 class DatabaseSettings:
     """Where the application's database is, what it is called, and the certificate it shows (PEM;
-    self-signed, for `address`; see machines.certificates): the only one that clients accept."""
+    self-signed, for `address`; see machines.certificates): the only one that clients accept.
+
+    A managed one has an `admin`, who may make databases and accounts; `address` is a name then,
+    and `certificate` the authority that signs for it. Both are empty until it is there.
+    """
 
     engine: str
     address: str
@@ -48,6 +52,8 @@ class DatabaseSettings:
     name: str
     user: str
     certificate: str
+    admin: str = ""
+    managed: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,11 +142,11 @@ class MachineJob:
 
     `secrets` by name: `storage_secret_key` (where `bucket.access_key` is there), `age_identity`
     (this machine's AGE-SECRET-KEY), `database_password` (web and database), `database_tls_key`
-    (database: the key of `database.certificate`), `admin_password` and `salts` (webserver,
-    application phase; salts is a JSON object or list of 8 random strings), `certificate` (the
-    leader's certificate phase, where `tls.given`: key and certificate, PEM), `backup_password`
-    where backups are made, `station` (autoscaler: see engine.station). `product` is the SHA-256 of
-    the program that an autoscaler runs.
+    (database: the key of `database.certificate`), `database_admin_password` (database, where it is
+    managed), `admin_password` and `salts` (webserver, application phase; salts is a JSON object or
+    list of 8 random strings), `certificate` (the leader's certificate phase, where `tls.given`: key
+    and certificate, PEM), `backup_password` where backups are made, `station` (autoscaler: see
+    engine.station). `product` is the SHA-256 of the program that an autoscaler runs.
     """
 
     deployment: str

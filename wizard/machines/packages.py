@@ -18,6 +18,7 @@ COMMON = (
     "unattended-upgrades",
 )
 DATABASE = ("mariadb-server", "mariadb-client")
+MANAGED_DATABASE = ("mariadb-client",)
 WEBSERVER = (
     "certbot",
     "nginx",

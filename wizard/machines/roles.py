@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from wizard.applications import application
-from wizard.machines import autoscaler, backups, common, database, shared_config, webserver
+from wizard.machines import autoscaler, backups, common, database, managed, shared_config, webserver
 from wizard.machines.desired import Facts, Part
 from wizard.machines.job import MachineJob, Phase
-from wizard.machines.packages import COMMON, DATABASE, WEBSERVER
+from wizard.machines.packages import COMMON, DATABASE, MANAGED_DATABASE, WEBSERVER
 from wizard.rules import Role
 
 
@@ -16,7 +16,7 @@ def packages(job: MachineJob) -> list[str]:
         return []
     wanted = list(COMMON)
     if job.role is Role.DATABASE:
-        wanted += DATABASE
+        wanted += MANAGED_DATABASE if job.database.managed else DATABASE
     if job.role is Role.WEBSERVER:
         wanted += [*WEBSERVER, *application(job.application.kind).packages]
     if job.file_system:
@@ -33,7 +33,7 @@ def parts(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
     if job.phase is Phase.APPLICATION:
         return application(job.application.kind).parts(job, facts)
     by_role = {
-        Role.DATABASE: database.parts,
+        Role.DATABASE: managed.parts if job.database.managed else database.parts,
         Role.WEBSERVER: webserver.parts,
         Role.AUTOSCALER: autoscaler.parts,
     }

@@ -10,7 +10,8 @@ from typing import Any
 
 from wizard.answers import loader
 from wizard.answers.model import Answers
-from wizard.engine import backups, fleets, graph
+from wizard.engine import backups, fleets, graph, managed
+from wizard.engine import state as states
 from wizard.engine.context import Context
 from wizard.engine.deploy import steps as deploy_steps
 from wizard.engine.deploy import write_ssh_files
@@ -35,6 +36,7 @@ def deploy(
     """Make the answers true and return the run's context and how each step ended."""
     deployment = session.home.deployment(answers.name)
     with deployment.lock(f"deploy {answers.name}"):
+        managed.refuse_change(answers, states.load(deployment.state_file))
         write_atomic(deployment.answers_file, loader.dumps(answers).encode())
         context = make_context(session, deployment, answers)
         context.provider.check()

@@ -1,0 +1,113 @@
+"""The server behind an emulated managed database: MariaDB on a machine of the lab of its own, with
+TLS by the vendor's authority and an administrator who may do no more than at the vendors'."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from tests.emulators.authority import Authority
+from wizard.providers.base import MachineSpec, Resource, ResourceKind
+from wizard.rules import Role
+from wizard.secrets import Secret
+
+ROLE = Role.AUTOSCALER
+"""What it is to the lab's firewall: development mode has no autoscalers."""
+
+# what RDS gives its administrator: everything but files, the server itself and others' processes
+_RIGHTS = """SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX,
+ALTER, SHOW DATABASES, CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE,
+BINLOG MONITOR, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT,
+TRIGGER"""
+_SETUP = """
+cd /etc/mysql
+printf '%s' "$CERTIFICATE" > server.pem
+(umask 077; printf '%s' "$KEY" > server.key)
+chown mysql: server.key
+cat > mariadb.conf.d/90-rented.cnf <<EOF
+[mariadbd]
+port = $PORT
+bind-address = 0.0.0.0
+require-secure-transport = ON
+ssl-cert = /etc/mysql/server.pem
+ssl-key = /etc/mysql/server.key
+EOF
+systemctl restart mariadb
+"""
+
+
+class RentedDatabase:
+    """A server that `laboratory` runs for the emulated cloud's deployment `demo`. It answers at
+    `host`, which the name server has to know as `address`, some time after this returns."""
+
+    def __init__(
+        self, laboratory: Any, authority: Authority, host: str, port: int, user: str, password: str
+    ) -> None:
+        self._laboratory = laboratory
+        self._given = (authority, host, port, user, password)
+        lab = laboratory.provider
+        self.machine = lab.ensure_machine(
+            MachineSpec(
+                deployment="demo",
+                name="managed",
+                role=ROLE,
+                size="medium",
+                image="debian-13",
+                region="here",
+                network_id=lab.ensure_network("demo").id,
+                user_data=Secret("#cloud-config\n{}\n"),
+            )
+        )
+        self.address = self.machine.private_address
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._begin, daemon=True)
+        self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """Say whether it answers."""
+        if self.failure is not None:
+            raise self.failure
+        return not self._thread.is_alive()
+
+    def _begin(self) -> None:
+        authority, host, port, user, password = self._given
+        certificate, key = authority.sign(host)
+        values = {"CERTIFICATE": certificate, "KEY": key, "PORT": str(port)}
+        named = [f"{name}={value}" for name, value in values.items()]
+        end = time.monotonic() + 90
+        try:
+            while True:
+                try:
+                    state = self.enter("systemctl", "is-active", "multi-user.target")
+                    if state.strip() == "active":
+                        break
+                except Exception:
+                    if time.monotonic() > end:
+                        raise
+                time.sleep(0.2)
+            self.enter("env", *named, "sh", "-ec", _SETUP)
+            self.sql(
+                f"CREATE USER '{user}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL; "
+                f"GRANT {_RIGHTS} ON *.* TO '{user}'@'%' WITH GRANT OPTION"
+            )
+        except Exception as failure:
+            self.failure = failure
+
+    def enter(self, *command: str) -> str:
+        """Run a command on the server."""
+        return str(self._laboratory.enter(self.machine.id, *command))
+
+    def sql(self, statement: str) -> str:
+        """Ask the server as its own root."""
+        # its own certificate means nothing to it
+        return self.enter(
+            "mariadb", "--skip-ssl", "--batch", "--skip-column-names", "-e", statement
+        )
+
+    def end(self) -> None:
+        """Let go of the server."""
+        self._thread.join(120)
+        own = Resource(ResourceKind.MACHINE, self.machine.id, "managed", "demo")
+        self._laboratory.provider.delete(own)
