@@ -26,7 +26,7 @@ WORKING: Mapping[str, tuple[object, ...]] = {
     "database.engine": ("mariadb", "mysql"),
     "webserver.kind": ("nginx",),
     "webserver.count": (1,),
-    "shared_config.kind": ("s3fs",),
+    "shared_config.kind": ("s3fs", "efs"),
 }
 """The values that work in this version, for keys where not all that is right does."""
 
@@ -80,6 +80,7 @@ def unsupported(answers: Answers, *, stick: bool = False) -> list[Problem]:
         *_authority(answers),
         *_sections(answers),
         *_cloud(answers),
+        *_together(answers),
     ]
     order = list(Answers.model_fields)
     return sorted(found, key=lambda problem: order.index(str(problem.path[0])))
@@ -154,6 +155,12 @@ def _cloud(answers: Answers) -> Iterator[Problem]:
             "`echo $SSH_CONNECTION` on any machine elsewhere that you are logged in to from here"
         )
         yield Problem(("ssh", "build_machine"), "null: to find it out", allowed)
+
+
+def _together(answers: Answers) -> Iterator[Problem]:
+    # autoscalers announce machines in the bucket, which nobody mounts then
+    if answers.mode == "production" and answers.shared_config.kind == "efs":
+        yield Problem(("shared_config", "kind"), "'efs' in production mode", "s3fs")
 
 
 def _differences(path: KeyPath, value: object, default: object) -> Iterator[Problem]:
