@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -315,6 +316,10 @@ def test_secrets_of_both_sticks_are_taken_together(tmp_path: Path) -> None:
         given.secrets(answers, keys, Secret(PASSPHRASE))
     with pytest.raises(PassphraseError):
         given.secrets(answers, keys, Secret("not the passphrase"))
+    whole = (answers / "secrets.age").read_bytes()
+    (answers / "secrets.age").write_bytes(re.sub(rb"(-> scrypt \S+) \d+", rb"\1 40", whole))
+    with pytest.raises(PassphraseError, match="too slow to open the file of secrets"):
+        given.secrets(answers, keys, Secret(PASSPHRASE))
     (answers / "secrets.age").write_bytes(b"age-encryption.org/v1\ndamaged")
     with pytest.raises(PassphraseError):
         given.secrets(answers, keys, Secret(PASSPHRASE))

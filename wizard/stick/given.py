@@ -83,6 +83,13 @@ def _open(data: bytes, passphrase: Secret, path: Path) -> bytes:
     try:
         return bytes(pyrage.passphrase.decrypt(data, passphrase.reveal()))
     except pyrage.DecryptError as error:
+        if "Excessive work" in str(error):
+            raise PassphraseError(
+                "this computer is too slow to open the file of secrets",
+                where=str(path),
+                why="it was locked on one that is many times faster",
+                cure=f"lock it again on a slow one, or put {PLAIN_FILE} on a stick BUILD-KEYS",
+            ) from error
         raise PassphraseError(
             "the file of secrets cannot be opened",
             where=str(path),
