@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wizard import __version__
-from wizard.cli import answers, backups, deployments, homes, scaling
+from wizard.cli import answers, backups, baselines, deployments, homes, scaling
 from wizard.cli.common import say
 from wizard.errors import BuildUsbError, ExitCode, UsageError
 
@@ -221,6 +221,17 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--deployment", metavar="NAME", help="default: the only one")
     restore.add_argument("--yes", action="store_true", help="do not ask")
     as_json(restore, "one event a line")
+    baseline = add(
+        "baseline",
+        baselines.baseline,
+        "look through a folder for what must not be published",
+        "`baseline inspect FOLDER` names file, line and kind of keys, tokens, passwords, hashes, "
+        "e-mail addresses, dumps and logs, and of every secret of the build home; ends with exit "
+        f"code {ExitCode.UNHEALTHY:d} when there is one. It never shows what it found.",
+    )
+    baseline.add_argument("verb", choices=("inspect", "create", "publish"))
+    baseline.add_argument("folder", metavar="FOLDER", type=Path)
+    as_json(baseline, "what was found")
     adopt = add(
         "adopt",
         deployments.adopt,
