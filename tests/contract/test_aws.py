@@ -208,6 +208,22 @@ def test_machines_are_as_promised(api: AwsEmulator, provider: AwsProvider) -> No
         assert request.form["IamInstanceProfile.Name"] == f"build-usb.demo.{REGION}"
 
 
+def test_disks_are_as_large_as_answers_say(api: AwsEmulator, provider: AwsProvider) -> None:
+    disks = ANSWERS + "machines: {disks: {database: 100}}\n"
+    facts = provider.facts()
+    plain = build(loader.loads(ANSWERS, "a"), facts, "b")
+    web, database = build(loader.loads(disks, "a"), facts, "b").machines
+    assert (web.size.disk, database.size.disk) == (30, 100)
+    assert facts.disk_monthly_price
+    more = database.size.monthly_price - plain.machines[1].size.monthly_price
+    assert abs(more - 70 * facts.disk_monthly_price) <= Decimal("0.01")
+    network = provider.ensure_network("demo").id
+    provider.ensure_machine(spec(network, "db1", role=Role.DATABASE, disk=100))
+    (instance,) = api.instances()
+    ((_, device),) = instance.get_block_device_mapping
+    assert api.ec2().volumes[device.volume_id].size == 100
+
+
 def _tags(thing: Any) -> list[tuple[str, str]]:
     return [(tag["key"], tag["value"]) for tag in thing.get_tags()]
 

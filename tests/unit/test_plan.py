@@ -80,6 +80,13 @@ def test_everything_a_provider_lacks_is_said_at_once() -> None:
     assert "machines.sizes.database: found 'huge'; allowed: small, large" in text
 
 
+def test_a_disk_that_comes_with_its_size_is_not_chosen() -> None:
+    answers = changed("region: here", "region: here\nmachines:\n  disks: {database: 50}")
+    with pytest.raises(AnswersError) as caught:
+        build(answers, FACTS, "b")
+    assert "machines.disks.database: found 50; allowed: nothing" in str(caught.value)
+
+
 def test_text_fits_80_columns(plan: Plan) -> None:
     assert max(map(len, render.to_text(plan).splitlines())) <= 80
 

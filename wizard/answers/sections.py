@@ -93,6 +93,18 @@ class Sizes(Section):
     autoscaler: Identifier | None = Field(None, description="Size of every autoscaler.")
 
 
+class Disks(Section):
+    """Disks of machines by role, in GiB; null: what the provider gives with the size."""
+
+    # from what Debian and an application need to the largest volume of gp3
+    webserver: int | None = Field(
+        None, ge=10, le=16384, description="Disk of every webserver, GiB (only on AWS)."
+    )
+    database: int | None = Field(
+        None, ge=10, le=16384, description="Disk of the database machine, GiB (only on AWS)."
+    )
+
+
 class Machines(Section):
     """What all machines have in common."""
 
@@ -100,6 +112,7 @@ class Machines(Section):
         "debian-13", description="Operating system of the machines."
     )
     sizes: Sizes = Field(Sizes(), description="Sizes of the machines by role.")
+    disks: Disks = Field(Disks(), description="Disks of the machines by role.")
     timezone: Timezone = Field("Etc/UTC", description="Time zone of the machines and of cron.")
 
 

@@ -407,6 +407,7 @@ def _create(context: Context, machine: PlannedMachine, report: Reporter) -> str:
                 *station.logins(context),
             ),
             authorized_key=login.public,
+            disk=machine.size.disk,
         )
     )
     context.journal.record("done", report.step, name=machine.name, id=found.id)

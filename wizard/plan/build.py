@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 
 from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
@@ -55,10 +56,16 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
     known = {size.name: size for size in facts.sizes}
     for role in counts:
         wanted = getattr(answers.machines.sizes, role.value) or facts.default_size[role]
+        disk = getattr(answers.machines.disks, role.value, None)
         if wanted in known:
-            sizes[role] = known[wanted]
+            sizes[role] = _with_disk(known[wanted], disk, facts.disk_monthly_price)
         else:
             problems.append(f"machines.sizes.{role}: found {wanted!r}; allowed: {', '.join(known)}")
+        if disk and facts.disk_monthly_price is None:
+            problems.append(
+                f"machines.disks.{role}: found {disk}; allowed: nothing; disks come with the size "
+                f"at {answers.provider.name}"
+            )
     database, wrong = _database(answers, facts)
     problems += wrong
     vcpus = sum(size.vcpus * counts[role] for role, size in sizes.items())
@@ -159,6 +166,14 @@ def with_webservers(plan: Plan, names: tuple[str, ...]) -> Plan:
     others = tuple(m for m in plan.machines if m.role is not Role.WEBSERVER)
     records = tuple(replace(record, machines=names) for record in plan.records)
     return replace(plan, machines=(*webservers, *others), records=records)
+
+
+def _with_disk(size: Size, disk: int | None, price: Decimal | None) -> Size:
+    """Return a size with another disk (GiB) and what it costs with that."""
+    if disk is None or price is None:
+        return size
+    whole = size.monthly_price + price * (disk - size.disk)
+    return replace(size, disk=disk, monthly_price=whole.quantize(Decimal("0.01")))
 
 
 def _database(answers: Answers, facts: ProviderFacts) -> tuple[PlannedDatabase | None, list[str]]:

@@ -27,6 +27,7 @@ KEPT: Mapping[str, str] = {
     "provider.region": f"what exists stays where it is; {ANEW}",
     "machines.os": f"machines that exist keep their system; {ANEW}",
     "machines.sizes": f"machines that exist keep their size; {ANEW}",
+    "machines.disks": f"machines that exist keep their disk; {ANEW}",
     "application.kind": ANEW,
     "application.source": f"content is only put there at the beginning; {ANEW}",
     "application.title": "change it in the settings of the site",

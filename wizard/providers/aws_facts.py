@@ -63,6 +63,7 @@ def facts(api: Api, images: Images, folder: Path | None, database: str = "") -> 
         },
         bucket_monthly_price=_BUCKET_PRICE,
         file_system_monthly_price=_FILES_PRICE,
+        disk_monthly_price=prices.storage,
         quotas=quotas,
         notes=tuple(filter(None, (prices.note, doubt, *notes))),
         databases=databases,

@@ -20,7 +20,7 @@ from wizard.rules import Role, Rule, SourceKind
 TAG = "build-usb:deployment"
 TAG_ROLE = "build-usb:role"
 DISK = 30
-"""GiB of every root volume."""
+"""GiB of a root volume of which nothing is said."""
 LIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
 """The states of an instance that exists."""
 
@@ -128,7 +128,7 @@ def instance(
             {
                 "DeviceName": image["RootDeviceName"],
                 "Ebs": {
-                    "VolumeSize": DISK,
+                    "VolumeSize": spec.disk or DISK,
                     "VolumeType": "gp3",
                     "Encrypted": True,
                     "DeleteOnTermination": True,

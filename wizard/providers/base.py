@@ -84,6 +84,8 @@ class ProviderFacts:
     default_size: dict[Role, str]
     bucket_monthly_price: Decimal
     file_system_monthly_price: Decimal = Decimal(0)
+    disk_monthly_price: Decimal | None = None
+    """Of a GiB, where disks can be chosen."""
     quotas: tuple[Quota, ...] = ()
     notes: tuple[str, ...] = ()
     databases: DatabaseFacts | None = None
@@ -112,7 +114,8 @@ class Network:
 @dataclass(frozen=True)
 class MachineSpec:
     """A machine to create. `user_data` is cloud-init's and holds the first host key;
-    `authorized_key` is the public key that may log in, also for clouds that want to know one."""
+    `authorized_key` is the public key that may log in, also for clouds that want to know one;
+    `disk` in GiB, where the cloud lets us choose (0: as it likes)."""
 
     deployment: str
     name: str
@@ -123,6 +126,7 @@ class MachineSpec:
     network_id: str
     user_data: Secret
     authorized_key: str = ""
+    disk: int = 0
 
 
 @dataclass(frozen=True)

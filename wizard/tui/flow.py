@@ -95,6 +95,13 @@ _periods = _or(_any("backups.periods"), _any("backups.keep"))
 _gateway = _or(_is("gateway.enabled", True), _or(_any("gateway.users"), _any("gateway.domains")))
 
 
+# a disk of its own where the cloud lets us choose
+_disks = _or(
+    _is("provider.name", "aws"),
+    _or(_any("machines.disks.webserver"), _any("machines.disks.database")),
+)
+
+
 def _own_dns(draft: Draft) -> bool:
     # a rehearsal brings its own DNS server; a file may still name another
     return draft.get("dns.provider") == "rfc2136" and (_cloud(draft) or draft.has("dns.rfc2136"))
@@ -159,6 +166,8 @@ STEPS: tuple[Step, ...] = (
                 when=_production,
                 facts="sizes",
             ),
+            Ask("machines.disks.webserver", "Disk of webservers, GiB", when=_disks),
+            Ask("machines.disks.database", "Disk of the database, GiB", when=_disks),
             Ask("machines.os", "Operating system"),
             Ask("machines.timezone", "Time zone"),
         ),
