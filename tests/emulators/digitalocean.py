@@ -61,6 +61,9 @@ class DigitalOceanEmulator(Databases, Emulator):
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.actions: dict[int, dict[str, Any]] = {}
         self.domains: dict[str, dict[int, dict[str, Any]]] = {}
+        self.projects: dict[str, dict[str, Any]] = {}
+        self.grouped: dict[str, str] = {}  # what is in which project
+        self.reserved: dict[str, dict[str, Any]] = {}
         self.droplet_limit = 25
         self.account = {
             "droplet_limit": 25,
@@ -139,7 +142,9 @@ class DigitalOceanEmulator(Databases, Emulator):
     def check(self, request: Request, reply: Reply) -> None:
         # Who asks for nothing wants to know whether they might: no document allows that. And the
         # vendor's lacks the authority of databases, which its own clients ask for there.
-        if request.raw != b"{}" and not request.path.endswith("/ca"):
+        # The document at hand has neither projects nor reserved addresses.
+        strange = re.search(r"/ca$|^/v2/(projects|reserved_ips)(/|$)", request.path)
+        if request.raw != b"{}" and not strange:
             super().check(request, reply)
 
     # -- account, catalogue ------------------------------------------------------------------------
@@ -236,6 +241,92 @@ class DigitalOceanEmulator(Databases, Emulator):
             return error(403, "forbidden", "Can not delete VPC with members")
         del self.vpcs[vpc]
         return Reply(204)
+
+    # -- projects and reserved addresses -----------------------------------------------------------
+
+    def list_projects(self, request: Request) -> Reply:
+        return self.paged(request, "projects", list(self.projects.values()))
+
+    def create_project(self, request: Request) -> Reply:
+        body = request.body
+        if any(project["name"] == body["name"] for project in self.projects.values()):
+            return error(409, "conflict", "a project with this name already exists")
+        assert body["purpose"]
+        made = {"id": str(uuid.uuid4()), "is_default": False, "created_at": MOMENT, **body}
+        self.projects[made["id"]] = made
+        return Reply(201, {"project": made}, dict(RATE))
+
+    def group(self, request: Request, project: str) -> Reply:
+        if project not in self.projects:
+            return self.missing(request)
+        self.grouped |= dict.fromkeys(request.body["resources"], project)
+        named = [{"urn": urn, "status": "assigned"} for urn in request.body["resources"]]
+        return Reply(200, {"resources": named}, dict(RATE))
+
+    def replace_project(self, request: Request, project: str) -> Reply:
+        return self.missing(request)
+
+    def delete_project(self, request: Request, project: str) -> Reply:
+        if project not in self.projects:
+            return self.missing(request)
+        droplets = [f"do:droplet:{number}" for number in self.droplets]
+        inside = [urn for urn in droplets if self.grouped.get(urn) == project]
+        inside += [ip for ip, item in self.reserved.items() if item["project_id"] == project]
+        if inside:
+            return error(412, "precondition_failed", "cannot delete a project with resources")
+        del self.projects[project]
+        return Reply(204)
+
+    def _reserved_now(self, address: str) -> dict[str, Any]:
+        item = self.reserved[address]
+        if item["_droplet"] not in self.droplets:
+            item["_droplet"] = None
+        elif not self._under_way(("reserved", address)):
+            item["droplet"] = {"id": item["_droplet"]}
+        if item["_droplet"] is None:
+            item["droplet"] = None
+        return _public(item)
+
+    def list_reserved_ips(self, request: Request) -> Reply:
+        self._sweep()
+        return self.paged(request, "reserved_ips", [self._reserved_now(ip) for ip in self.reserved])
+
+    def create_reserved_ip(self, request: Request) -> Reply:
+        if len(self.reserved) >= 3:
+            return refuse("reserved IP limit exceeded")
+        address = f"198.51.100.{next(self._ids) % 250 + 1}"
+        self.reserved[address] = {
+            "ip": address,
+            "region": _region(request.body["region"]),
+            "droplet": None,
+            "locked": False,
+            "project_id": request.body["project_id"],
+            "_droplet": None,
+        }
+        return Reply(202, {"reserved_ip": self._reserved_now(address)}, dict(RATE))
+
+    def get_reserved_ip(self, request: Request, address: str) -> Reply:
+        if address not in self.reserved:
+            return self.missing(request)
+        return Reply(200, {"reserved_ip": self._reserved_now(address)}, dict(RATE))
+
+    def act_on_reserved_ip(self, request: Request, address: str) -> Reply:
+        body = request.body
+        if address not in self.reserved or body["droplet_id"] not in self.droplets:
+            return self.missing(request)
+        assert body["type"] == "assign"
+        taken = [i["ip"] for i in self.reserved.values() if i["_droplet"] == body["droplet_id"]]
+        if address in taken and self.reserved[address]["droplet"] is None:
+            return refuse("the reserved IP already has a pending event")
+        if taken:
+            return refuse("the droplet already has a reserved IP")
+        self.reserved[address]["_droplet"] = body["droplet_id"]
+        self._waiting["reserved", address] = self.steps
+        action = {"id": next(self._ids), "status": "in-progress", "type": "assign_ip"}
+        return Reply(201, {"action": action}, dict(RATE))
+
+    def delete_reserved_ip(self, request: Request, address: str) -> Reply:
+        return Reply(204) if self.reserved.pop(address, None) else self.missing(request)
 
     # -- firewalls ---------------------------------------------------------------------------------
 
@@ -585,7 +676,17 @@ POST   /firewalls                         create_firewall
 PUT    /firewalls/{firewall}              replace_firewall
 DELETE /firewalls/{firewall}              delete_firewall
 GET    /images                            list_images
+GET    /projects                          list_projects
+POST   /projects                          create_project
+PUT    /projects/{project}                replace_project
+DELETE /projects/{project}                delete_project
+POST   /projects/{project}/resources      group
 GET    /regions                           list_regions
+GET    /reserved_ips                      list_reserved_ips
+POST   /reserved_ips                      create_reserved_ip
+GET    /reserved_ips/{address}            get_reserved_ip
+POST   /reserved_ips/{address}/actions    act_on_reserved_ip
+DELETE /reserved_ips/{address}            delete_reserved_ip
 GET    /sizes                             list_sizes
 GET    /snapshots                         list_snapshots
 DELETE /snapshots/{snapshot}              delete_snapshot
@@ -604,7 +705,9 @@ _KINDS = {
     "droplets": "droplet",
     "firewalls": "firewall",
     "images": "image",
+    "projects": "project",
     "regions": "regions",
+    "reserved_ips": "reserved_ip",
     "sizes": "sizes",
     "snapshots": "snapshot",
     "tags": "tag",
@@ -616,6 +719,8 @@ def _needed(request: Request) -> set[str]:
     """Return the scopes of which a token needs one, from the vendor's document."""
     kind = "account" if request.path == "/v2/account" else _KINDS[request.path.split("/")[2]]
     verb = {"GET": "read", "POST": "create", "PUT": "update", "DELETE": "delete"}[request.method]
+    if request.path.endswith("/resources"):
+        verb = "update"
     if request.path.endswith("/actions"):
         verb = "read" if request.method == "GET" else "update"
     if kind == "domain" and request.method in ("POST", "DELETE"):

@@ -314,7 +314,12 @@ def test_a_cloud_works_once_it_knows_the_build_machine() -> None:
 def test_every_setting_works_or_is_named() -> None:
     # a key added to the model without a thought for `support` shows up in the reference as
     # working: these are the sections that do today
-    partly = (*support.WITH_OTHERS, *support.WITH_CLOUDS, *support.WITH_PROXIES)
+    partly = (
+        *support.WITH_OTHERS,
+        *support.WITH_CLOUDS,
+        *support.WITH_PROXIES,
+        *support.WITH_DIGITALOCEAN,
+    )
     every = (*support.WORKING, *support.NOT_YET, *partly)
     named = {key.split(".")[0] for key in every}
     assert set(Answers.model_fields) - named == {

@@ -114,6 +114,8 @@ def _works(key: str) -> str:
     not_yet = support.NOT_YET + support.WITH_OTHERS
     if any(key == name or key.startswith(f"{name}.") for name in not_yet):
         return "not yet"
+    if key in support.WITH_DIGITALOCEAN:
+        return "with `digitalocean`, one webserver"
     if key in support.WITH_CLOUDS:
         return "with a cloud"
     if key.split(".")[0] in support.WITH_PROXIES:

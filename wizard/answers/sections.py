@@ -83,6 +83,9 @@ class ProviderSection(Section):
     credentials: Credentials | None = Field(
         None, description="Where the provider's API token comes from; `local` needs none."
     )
+    reserved_address: bool = Field(
+        False, description="The webserver keeps its address when its machine is made anew."
+    )
 
 
 class Sizes(Section):

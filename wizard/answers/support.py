@@ -52,6 +52,9 @@ WITH_CLOUDS = (
 )
 """Keys that only work with their defaults in a rehearsal, which knows better."""
 
+WITH_DIGITALOCEAN = ("provider.reserved_address",)
+"""Keys that only work with their defaults elsewhere, and in production."""
+
 WITH_PROXIES = ("gateway",)
 """Sections that only work with their defaults where no proxies stand in front of the site."""
 
@@ -134,10 +137,15 @@ def _authority(answers: Answers) -> Iterator[Problem]:
         yield Problem(("tls", "authority"), shown(authority), f"{works}, an https:// URL")
 
 
+def _one_droplet(answers: Answers) -> bool:
+    return answers.provider.name == "digitalocean" and answers.mode == "development"
+
+
 def _sections(answers: Answers) -> Iterator[Problem]:
     with_clouds = WITH_CLOUDS if answers.provider.name == "local" else ()
     with_proxies = () if answers.dns.proxied else WITH_PROXIES
-    for key in (*NOT_YET, *with_clouds, *with_proxies):
+    with_vendor = () if _one_droplet(answers) else WITH_DIGITALOCEAN
+    for key in (*NOT_YET, *with_clouds, *with_proxies, *with_vendor):
         path = parsed(key)
         value: Any = answers
         default: Any = None

@@ -75,7 +75,10 @@ def account(answers: Answers, credentials: SecretStore | None) -> Account | None
     found = account_of(
         own.name, own.credentials, own.region, credentials, build_machine=answers.ssh.build_machine
     )
-    return replace(found, database=database.engine) if found and database.managed else found
+    if found is None:
+        return None
+    engine = database.engine if database.managed else ""
+    return replace(found, database=engine, reserved=own.reserved_address)
 
 
 def account_of(

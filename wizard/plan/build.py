@@ -151,6 +151,11 @@ def _gate(answers: Answers, hosts: tuple[str, ...]) -> Gate | None:
 
 
 def _about(answers: Answers) -> Iterator[str]:
+    if answers.provider.reserved_address:
+        yield (
+            "the webserver's address is reserved: free while a machine has it, else "
+            "5.00 USD a month, until the deployment is destroyed"
+        )
     if answers.tls.authority == ORIGIN:
         yield (
             "the certificate is trusted by Cloudflare's proxies only: whoever asks the webservers "

@@ -25,6 +25,7 @@ class ResourceKind(StrEnum):
     """Kinds of resource, in the order in which they are deleted."""
 
     MACHINE = "machine"
+    ADDRESS = "address"
     SNAPSHOT = "snapshot"
     FILE_SYSTEM = "file system"
     DATABASE = "database"
@@ -273,7 +274,8 @@ class Account:
     its machines see the build machine at, None if answers do not say; `url` is the API's address
     where it is not the vendor's own; `timeout` the seconds to wait for an answer (None: the
     provider's own); `cache` a folder for what the cloud publishes, such as prices; `database` the
-    engine of the managed database that the answers ask for, "" for none."""
+    engine of the managed database that the answers ask for, "" for none; `reserved`: webservers
+    keep their address when they are made anew."""
 
     token: Secret
     region: str
@@ -282,6 +284,7 @@ class Account:
     timeout: float | None = None
     cache: Path | None = None
     database: str = ""
+    reserved: bool = False
 
 
 class Provider(Protocol):

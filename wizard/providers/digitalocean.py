@@ -16,6 +16,7 @@ from typing import Any
 from wizard.errors import NotSupportedError, ProviderError, TransientError
 from wizard.events import Progress
 from wizard.providers import digitalocean_databases as databases
+from wizard.providers import digitalocean_reserved as reserved
 from wizard.providers import digitalocean_values as values
 from wizard.providers.base import (
     Account,
@@ -39,7 +40,7 @@ from wizard.providers.digitalocean_api import (
     status_of,
     wait_until,
 )
-from wizard.rules import Rule
+from wizard.rules import Role, Rule
 
 # how long droplets take to have addresses or be gone, and snapshots to be made; seconds
 _BIRTH, _DEATH, _SNAPSHOT = 300.0, 300.0, 3600.0
@@ -82,8 +83,14 @@ class DigitalOceanProvider:
         self._pause = pause
         self._database = bool(account.database)
         self._databases = databases.Databases(self._api, pause)
-        self._listed = _LISTED + _DATABASE_LISTED * self._database
-        self._changes = _CHANGES + _DATABASE_CHANGES * self._database
+        self._keeps_addresses = account.reserved
+        self._reserved = reserved.Reserved(self._api, account.region, pause, known=account.reserved)
+        self._listed = (
+            _LISTED + _DATABASE_LISTED * self._database + reserved.LISTED * account.reserved
+        )
+        self._changes = (
+            _CHANGES + _DATABASE_CHANGES * self._database + reserved.CHANGES * account.reserved
+        )
         # two threads that find nothing of a name must not both create it
         self._lock = threading.Lock()
 
@@ -175,13 +182,17 @@ class DigitalOceanProvider:
             return Resource(kind, str(item["id"]), str(item["name"]), deployment)
 
         listed = [found(ResourceKind.MACHINE, item) for item in self._droplets(deployment)]
+        listed += [
+            Resource(ResourceKind.ADDRESS, address, address, deployment)
+            for address in self._reserved.addresses(deployment)
+        ]
         listed += [found(ResourceKind.SNAPSHOT, item) for item in self._snapshots(deployment)]
         listed += [found(ResourceKind.DATABASE, item) for item in self._clusters(deployment)]
         listed += [found(ResourceKind.FIREWALL, item) for item in self._firewalls(deployment)]
         network = self._vpc(deployment)
         if network is not None:
             listed.append(found(ResourceKind.NETWORK, network))
-        elif self._tags(deployment) or self._keys(deployment):
+        elif self._tags(deployment) or self._keys(deployment) or self._reserved.project(deployment):
             rest = {"id": "", "name": f"tags and key of {deployment}"}
             listed.append(found(ResourceKind.NETWORK, rest))
         return listed
@@ -321,7 +332,13 @@ class DigitalOceanProvider:
         # one whose answer was lost, and that the list did not show when it was asked again
         for twin in same[1:]:
             self._delete_droplet(str(twin["id"]), str(twin["name"]))
-        return self._wait_for_addresses(spec.deployment, str(same[0]["id"]), spec.name)
+        droplet = str(same[0]["id"])
+        machine = self._wait_for_addresses(spec.deployment, droplet, spec.name)
+        if not (self._keeps_addresses and spec.role is Role.WEBSERVER):
+            return machine
+        with self._lock:
+            address = self._reserved.ensure(spec.deployment, droplet, spec.name)
+        return replace(machine, public_address=address, access_address=address)
 
     def _ensure_key(self, deployment: str, public: str) -> int:
         """Return the id of the login key. A droplet that is created without one gets a root
@@ -413,6 +430,8 @@ class DigitalOceanProvider:
         doing = f"delete {resource.name}"
         if resource.kind is ResourceKind.MACHINE:
             self._delete_droplet(resource.id, resource.name)
+        elif resource.kind is ResourceKind.ADDRESS:
+            self._reserved.delete(resource.id)
         elif resource.kind is ResourceKind.SNAPSHOT:
             self._api.delete(f"snapshots/{resource.id}", doing)
         elif resource.kind is ResourceKind.FIREWALL:
@@ -450,6 +469,7 @@ class DigitalOceanProvider:
             self._api.delete(f"tags/{tag}", f"delete the tag {tag}")
         for key in self._keys(resource.deployment):
             self._api.delete(f"account/keys/{key['id']}", "delete the login key")
+        self._reserved.delete_project(resource.deployment)
         if not resource.id:
             return
         try:

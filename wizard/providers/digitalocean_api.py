@@ -39,6 +39,8 @@ _SCOPES = {
     "regions": "regions",
     "domains": "domain",
     "databases": "database",
+    "projects": "project",
+    "reserved_ips": "reserved_ip",
     "account/keys": "ssh_key",
     "account": "account",
     "actions": "actions",
@@ -199,7 +201,8 @@ def scope(method: str, path: str) -> str:
     parts = path.split("?")[0].split("/")
     kind = _SCOPES.get("/".join(parts[:2])) or _SCOPES.get(parts[0], parts[0])
     # actions and records change what they belong to
-    verb = "update" if method == "POST" and parts[-1] == "actions" else _VERBS[method]
+    changes = method == "POST" and parts[-1] in ("actions", "resources")
+    verb = "update" if changes else _VERBS[method]
     return f"{kind}:{verb}"
 
 

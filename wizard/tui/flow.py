@@ -102,6 +102,10 @@ _disks = _or(
 )
 
 
+def _reserving(draft: Draft) -> bool:
+    return draft.get("provider.name") == "digitalocean" and not _production(draft)
+
+
 def _own_dns(draft: Draft) -> bool:
     # a rehearsal brings its own DNS server; a file may still name another
     return draft.get("dns.provider") == "rfc2136" and (_cloud(draft) or draft.has("dns.rfc2136"))
@@ -158,6 +162,7 @@ STEPS: tuple[Step, ...] = (
         "Where the machines are and how big they are.",
         (
             Ask("provider.region", "Region", facts="regions"),
+            Ask("provider.reserved_address", "Keep the webserver's address", when=_reserving),
             Ask("machines.sizes.webserver", "Size of webservers", facts="sizes"),
             Ask("machines.sizes.database", "Size of the database machine", facts="sizes"),
             Ask(
