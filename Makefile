@@ -33,7 +33,7 @@ help:
 	@echo 'make demo-stop   take it away again'
 	@echo 'make demo-clean  take away what demos keep for the next time, too'
 	@echo 'make test        lint, types, import contracts, every test'
-	@echo 'make test-image  the tests of the bootable image alone, the long ones too (an hour)'
+	@echo 'make test-image  the tests of the bootable image alone, the long ones too (two hours)'
 	@echo 'make check       the part of it that takes seconds and needs no root'
 	@echo 'make bench       measure a deployment stage by stage, and the wizard'
 
@@ -106,7 +106,8 @@ unit: $(VENV)/installed-dev
 check: lint types contracts unit
 
 test: apt-rehearsal apt-test apt-image lint types contracts
-	env -u BUILD_USB_HOME $(VENV)/bin/pytest $(SIDE_BY_SIDE) -m 'not image_long'
+	env -u BUILD_USB_HOME BUILD_USB_PICTURES=$(CURDIR)/dist/pictures \
+	  $(VENV)/bin/pytest $(SIDE_BY_SIDE) -m 'not image_long'
 
 test-image: apt-image $(VENV)/installed-dev
 	$(VENV)/bin/pytest -s tests/image tests/stick

@@ -82,6 +82,21 @@ class Image:
         live = self.medium / "live"
         return Direct(live / "vmlinuz", live / "initrd.img", " ".join(words))
 
+    def place_of(self, file: str) -> tuple[int, int]:
+        """Return where a file of the medium begins in the image, and how long it is, in bytes."""
+        listed = run("xorriso", "-indev", self.iso, "-find", file, "-exec", "report_lba")
+        block, size = re.findall(r"File data lba: +0 , +(\d+) , +\d+ , +(\d+)", listed)[0]
+        return int(block) * 2048, int(size)
+
+    def flip(self, stick: Path, file: str) -> None:
+        """Change one bit in the middle of a file of the medium on a stick."""
+        start, size = self.place_of(file)
+        with stick.open("r+b") as opened:
+            opened.seek(start + size // 2)
+            byte = opened.read(1)[0]
+            opened.seek(-1, 1)
+            opened.write(bytes([byte ^ 1]))
+
     def stick(self, path: Path, size: int = 2 * 10**9) -> Path:
         """Write the image to a new stick of that many bytes, a sparse file."""
         run("cp", "--sparse=always", self.iso, path)

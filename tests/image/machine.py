@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import itertools
+import os
 import shutil
 import subprocess
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.image.internal_disks import run
 from tests.image.monitor import Monitor
 from tests.image.serial_line import Line
 
@@ -59,7 +61,9 @@ class Direct:
 
 @dataclass(frozen=True)
 class Computer:
-    """What is in it. `nvme` and `sata`: internal disks. `removable`: what the stick says it is."""
+    """What is in it. `nvme` and `sata`: internal disks. `removable`: what the stick says it is.
+    `protected`: it cannot be written to.
+    `network`: the namespace (a file of /proc) that it reaches the world from, else this one."""
 
     stick: Path
     direct: Direct | None = None
@@ -67,23 +71,27 @@ class Computer:
     nvme: Path | None = None
     sata: Path | None = None
     removable: bool = True
+    protected: bool = False
     shell: bool = False
+    network: Path | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
 
     def words(self, folder: Path) -> list[str]:
         """Return QEMU's arguments."""
         secure = self.firmware is Firmware.SECURE
         words = [
+            *(("nsenter", f"--net={self.network}", "--") if self.network else ()),
+            "qemu-system-x86_64",
             *("-machine", "q35,smm=on" if secure else "q35", "-accel", "tcg"),
             # the kernel clears memory by an instruction that QEMU carries out byte by byte, if told
             # that it is fast
             *("-cpu", "max,-erms,-fsrm"),
             # two processors make QEMU's emulation trip over the kernel's code patching
             *("-smp", "1", "-m", "1536", "-vga", "std", "-display", "none", "-no-reboot"),
-            *("-nic", "user", "-device", "qemu-xhci", "-device", "usb-kbd"),
+            *("-nic", "user,id=cable", "-device", "qemu-xhci", "-device", "usb-kbd"),
             *("-qmp", f"unix:{folder}/qmp,server=on,wait=off"),
-            *_drive("stick", self.stick),
-            *("-device", "usb-storage,drive=stick,serial=STICK,bootindex=1,"
+            *_drive("stick", self.stick, ",readonly=on" if self.protected else ""),
+            *("-device", "usb-storage,id=port,drive=stick,serial=STICK,bootindex=1,"
               f"removable={'on' if self.removable else 'off'}"),
         ]  # fmt: skip
         for number in (0, 1):
@@ -115,8 +123,8 @@ class Computer:
         return words
 
 
-def _drive(name: str, path: Path) -> list[str]:
-    return ["-drive", f"if=none,id={name},format=raw,file={path}"]
+def _drive(name: str, path: Path, more: str = "") -> list[str]:
+    return ["-drive", f"if=none,id={name},format=raw,file={path}{more}"]
 
 
 class Machine:
@@ -127,9 +135,7 @@ class Machine:
         self._folder = folder
         self._numbers = itertools.count()
         self.started = time.monotonic()
-        self._process = subprocess.Popen(
-            ["qemu-system-x86_64", *computer.words(folder)], stdin=subprocess.DEVNULL
-        )
+        self._process = subprocess.Popen(computer.words(folder), stdin=subprocess.DEVNULL)
         try:
             self._await_sockets()
             self.monitor = Monitor(folder / "qmp")
@@ -175,14 +181,24 @@ class Machine:
         for part in (self.serial, self.shell, self.monitor):
             part.close()
 
+    def copy(self, stick: Path, target: Path) -> None:
+        """Copy a stick as it is at this moment, as if it were pulled out: what the computer has
+        not written yet is not there. The machine stands still meanwhile."""
+        self.monitor.tell("stop")
+        run("cp", "--sparse=always", stick, target)
+        self.monitor.tell("cont")
+
     def wait_off(self, seconds: float = 300) -> None:
         """Wait until it switched itself off."""
         self._process.wait(timeout=seconds)
 
     def picture(self, name: str) -> Path:
-        """Keep what the screen shows as a PNG."""
+        """Keep what the screen shows as a PNG; in the folder BUILD_USB_PICTURES too."""
         path = self._folder / f"{name}.png"
         self.monitor.tell("screendump", filename=str(path), format="png")
+        if kept := os.environ.get("BUILD_USB_PICTURES"):
+            Path(kept).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, Path(kept, f"{self._folder.parent.name}-{name}.png"))
         return path
 
     def press(self, *keys: str) -> None:
