@@ -6,7 +6,8 @@ cd "$PROJECT"
 
 usage() {
     cat <<'TEXT'
-usage: ./build-image.sh [--flavour small|full] [--fresh] [--try [bios|uefi]] [--write DEVICE]
+usage: ./build-image.sh [--flavour small|full] [--fresh] [--check] [--bare] [--try [bios|uefi]]
+                        [--write DEVICE]
 
 Makes dist/build-usb-<version>-amd64.iso, SHA256SUMS, the list of packages and the log, on Debian 12
 or 13, as root or with sudo. What was made before and did not change is not made again.
@@ -14,6 +15,7 @@ or 13, as root or with sudo. What was made before and did not change is not made
   --flavour full   adds firmware of wireless, graphics and sound devices (-full in the name)
   --fresh          take today's packages from the mirrors instead of those of the last build
   --check          build a second time elsewhere and compare bit by bit (image/compare.sh)
+  --bare           make a bare Debian live image too, to compare with (docs/benchmarks.md)
   --try [HOW]      start the image in QEMU, by bios (default) or uefi, in a window or this terminal
   --write DEVICE   write the image to a USB stick, such as /dev/sdX, and read it back
 
@@ -24,13 +26,14 @@ TEXT
 }
 
 arguments=("$@")
-FLAVOUR=small fresh='' check='' try='' device=''
+FLAVOUR=small fresh='' check='' bare='' try='' device=''
 while [ $# -gt 0 ]; do
     case $1 in
     --flavour) FLAVOUR=${2:-} && shift ;;
     --flavour=*) FLAVOUR=${1#*=} ;;
     --fresh) fresh=yes ;;
     --check) check=yes ;;
+    --bare) bare=yes ;;
     --try)
         try=bios
         case ${2:-} in bios | uefi) try=$2 && shift ;; esac
@@ -164,6 +167,11 @@ make_medium() {
     mv "$DIST/SHA256SUMS.partial" "$DIST/SHA256SUMS"
 }
 
+make_bare() {
+    in_builder "$CACHE/base-bare" sh /project/image/steps/bare.sh "${mirrors[@]}"
+    mv "$CACHE/base-bare/bare.iso" "$DIST/bare-debian-amd64.iso"
+}
+
 # commit_time PATH...: of the last commit that changed them
 commit_time() {
     git -c safe.directory="$PROJECT" log -1 --format=%ct -- "$@" 2>/dev/null
@@ -234,6 +242,10 @@ stage medium "5/5 the medium: boot chain, menu, partitions, checksums" make_medi
 
 say "" "$iso  $(($(stat -c %s "$iso") / 1000000)) MB, in $((SECONDS - started)) s"
 say "$(sha256sum "$iso" | cut -c1-64)"
+if [ -n "$bare" ]; then
+    stage bare "a bare Debian live image, to compare with" make_bare
+    say "$DIST/bare-debian-amd64.iso  $(($(stat -c %s "$DIST/bare-debian-amd64.iso") / 1000000)) MB"
+fi
 trap - EXIT
 
 exec >&3 2>&4
