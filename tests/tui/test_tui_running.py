@@ -28,7 +28,6 @@ from tests.tui.driving import (
     wizard,
 )
 from wizard.answers import loader
-from wizard.answers.support import NOT_YET
 from wizard.engine import state as states
 from wizard.engine.state import MachineState, State
 from wizard.events import Event, EventKind
@@ -428,22 +427,35 @@ def test_the_dashboard_is_not_blocked_by_a_cloud_that_does_not_answer(
     driven(wizard(session), drive)
 
 
-def test_what_is_not_possible_yet_is_there_and_says_so(
+def test_a_number_of_webservers_is_asked_for(
     session: Session, deployed: DeploymentHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[str] = []
     monkeypatch.setattr("wizard.operations.status.status", lambda *_: STATUS)
-    later = [text for _, text, section in ENTRIES if section in NOT_YET]
+    monkeypatch.setattr("wizard.operations.scaling.ask", lambda _s, _d, what: asked.append(what))
 
     async def drive(pilot: Pilot[None], app: WizardApp) -> None:
+        async def choose() -> None:
+            app.screen.query_one("#menu").focus()
+            app.screen.query_one("#menu").highlighted = [key for key, _ in ENTRIES].index("scale")
+            await pilot.press("enter")
+
         await go(pilot, app, "dashboard")
-        for text in later:
-            assert f"{text}  (not in this version)" in screen_text(app)
-        menu = app.screen.query_one("#menu")
-        menu.highlighted = [key for key, _, _ in ENTRIES].index("scale")
+        await choose()
+        await until(pilot, lambda: "demo has no autoscalers" in screen_text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: "This version cannot do that yet" in screen_text(app))
+        text = deployed.answers_file.read_text().replace("mode: development", "mode: production")
+        assert "mode: production" in text
+        deployed.answers_file.write_text(
+            f"{text}\nwebserver: {{count: 2}}\nscaling: {{minimum: 2, maximum: 3}}\n"
+        )
+        await choose()
+        await until(pilot, lambda: "3 webservers" in screen_text(app))
+        await pilot.press("end", "enter")
+        await until(pilot, lambda: "Asked for: 3 webservers" in screen_text(app))
 
     driven(wizard(session), drive)
+    assert asked == ["3"]
 
 
 def test_restore_points_are_listed_made_and_put_back(
@@ -463,7 +475,7 @@ def test_restore_points_are_listed_made_and_put_back(
         async def open_points() -> None:
             await go(pilot, app, "dashboard")
             menu = app.screen.query_one("#menu")
-            menu.highlighted = [key for key, _, _ in ENTRIES].index("backup")
+            menu.highlighted = [key for key, _ in ENTRIES].index("backup")
             await pilot.press("enter")
             await until(pilot, lambda: "Restore points of demo" in screen_text(app))
 

@@ -16,7 +16,7 @@ from wizard.answers.problems import KeyPath, Problem, parsed, shown
 from wizard.errors import NotSupportedError
 
 WORKING: Mapping[str, tuple[object, ...]] = {
-    "mode": ("development",),
+    "mode": ("development", "production"),
     "provider.name": ("local", "aws", "digitalocean"),
     "machines.os": ("debian-13",),
     "application.kind": ("wordpress",),
@@ -25,7 +25,6 @@ WORKING: Mapping[str, tuple[object, ...]] = {
     "dns.provider": ("rfc2136", "cloudflare", "digitalocean", "route53"),
     "database.engine": ("mariadb", "mysql"),
     "webserver.kind": ("nginx",),
-    "webserver.count": (1,),
     "shared_config.kind": ("s3fs", "efs"),
 }
 """The values that work in this version, for keys where not all that is right does."""
@@ -41,7 +40,6 @@ NOT_YET = (
     "baselines",
     "assets",
     "notifications",
-    "scaling",
 )
 """Keys and sections that only work with their defaults in this version."""
 
@@ -57,9 +55,6 @@ WITH_DIGITALOCEAN = ("provider.reserved_address",)
 
 WITH_PROXIES = ("gateway",)
 """Sections that only work with their defaults where no proxies stand in front of the site."""
-
-WITH_OTHERS = ("machines.sizes.autoscaler",)
-"""Keys that are right only together with values that do not work yet."""
 
 AUTHORITIES = ("letsencrypt", "letsencrypt-staging", ORIGIN)
 """The authorities known by name that work; any URL does."""
@@ -80,6 +75,7 @@ def unsupported(answers: Answers, *, stick: bool = False) -> list[Problem]:
     found = [
         *_values(answers, stick),
         *_database(answers),
+        *_production(answers),
         *_authority(answers),
         *_sections(answers),
         *_cloud(answers),
@@ -128,6 +124,20 @@ def _database(answers: Answers) -> Iterator[Problem]:
     if not own.managed and own.engine != "mariadb":
         allowed = "mariadb, or managed: true" if own.engine in engines else "mariadb"
         yield Problem(("database", "engine"), shown(own.engine), allowed)
+
+
+def _production(answers: Answers) -> Iterator[Problem]:
+    """Autoscalers rent machines themselves; at clouds they have no credentials of their own yet."""
+    if answers.mode != "production":
+        return
+    if answers.provider.name != "local":
+        allowed = "development; production in a rehearsal only (provider.name: local)"
+        yield Problem(("mode",), "production", allowed)
+    if answers.backups.periods:
+        yield Problem(("backups", "periods"), "a list", "leave it out in production mode")
+    kind = answers.application.source.kind
+    if kind != "fresh" and kind in WORKING["application.source.kind"]:
+        yield Problem(("application", "source", "kind"), shown(kind), "fresh in production mode")
 
 
 def _authority(answers: Answers) -> Iterator[Problem]:

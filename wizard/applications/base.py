@@ -12,11 +12,13 @@ class Application(Protocol):
     """An application: what it needs of a webserver and how it is installed there.
 
     `packages` are Debian packages, `writable` the paths that it writes to (all else may be
-    thrown away with the machine).
+    thrown away with the machine), `uploads` the one among or below them that visitors' and
+    editors' files go to, which webservers must have in common (empty: there is none).
     """
 
     packages: tuple[str, ...]
     writable: tuple[str, ...]
+    uploads: str
 
     def nginx(self, job: MachineJob) -> str:
         """Return nginx's locations for the application."""

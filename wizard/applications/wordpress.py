@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 
+from wizard.machines import uploads
 from wizard.machines.certificates import MYSQL_TRUST
 from wizard.machines.desired import Absent, Facts, File, Folder, Handler, Part, Step
 from wizard.machines.job import MachineJob
@@ -21,6 +22,7 @@ from wizard.secrets import Secret
 CORE = "/usr/share/wordpress"
 CONTENT = "/var/lib/wordpress/wp-content"
 _MOVE = f"{LIBRARY}/wordpress-move.php"
+UPLOADS = f"{CONTENT}/uploads"
 _SALT_NAMES = (
     "AUTH_KEY",
     "SECURE_AUTH_KEY",
@@ -43,6 +45,7 @@ class WordPress:
 
     packages = ("wordpress", "wordpress-theme-twentytwentyfive")
     writable = (CONTENT,)
+    uploads = UPLOADS
 
     def nginx(self, _job: MachineJob) -> str:
         """Return nginx's locations for WordPress."""
@@ -61,6 +64,8 @@ class WordPress:
             hosts=job.hosts,
             content=CONTENT,
             cache=PAGE_CACHE,
+            # what one webserver alone has is lost with it, and missing on the others
+            fixed=job.mode == "production",
         )
         wanted = {
             "title": app.title,
@@ -76,6 +81,7 @@ class WordPress:
         cron = "/etc/cron.d/build-usb-application"
         moved = _moved(job) if app.restored else None
         return (
+            *uploads.parts(job, UPLOADS),
             Part(
                 "wordpress",
                 items=(

@@ -27,6 +27,8 @@ from wizard.providers.base import Machine
 log = logging.getLogger("autoscaler")
 RENEW = 5.0
 """Seconds between two renewals of the lease, and between two looks of those who do not lead."""
+MEND = 20.0
+"""Seconds at least that restarted services are given."""
 DNS_LAG = 5.0
 """Seconds until the authoritative servers have what they were told, added to the records' TTL."""
 
@@ -39,6 +41,7 @@ def policy(answers: Answers) -> Policy:
         maximum=scaling.maximum,
         interval=float(scaling.health.interval),
         failures=scaling.health.failures,
+        mend=max(MEND, 2.0 * scaling.health.interval),
         ttl=answers.dns.ttl + DNS_LAG,
     )
 

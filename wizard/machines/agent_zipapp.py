@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import wizard
+from wizard.applications import application
 from wizard.machines import backups
 from wizard.machines.job import MachineJob
-from wizard.machines.places import SHARED_CONFIG, SHARED_CONFIG_UNIT, TLS
+from wizard.machines.places import SHARED_CONFIG, SHARED_CONFIG_UNIT, TLS, UPLOADS_UNIT
 from wizard.rules import Role
 
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
@@ -58,6 +59,11 @@ def build() -> bytes:
     return _SHEBANG + packed.getvalue()
 
 
+def _uploads(job: MachineJob) -> tuple[str, ...]:
+    shared = job.role is Role.WEBSERVER and application(job.application.kind).uploads
+    return (UPLOADS_UNIT,) if shared and job.mode == "production" else ()
+
+
 def machine_config(job: MachineJob) -> dict[str, Any]:
     """Return the content of `/etc/build-usb/machine.json` (mode 0600) for the job's machine.
 
@@ -82,7 +88,7 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
         "edge": job.edge and {"url": job.edge.url, "networks": list(job.edge.networks)},
         "shared_config": SHARED_CONFIG,
         "shared_config_unit": SHARED_CONFIG_UNIT,
-        "services": ["cron.service", "ssh.service", *_services(job)],
+        "services": ["cron.service", "ssh.service", *_services(job), *_uploads(job)],
         "certificate": (f"{TLS}/current/fullchain.pem" if job.role is Role.WEBSERVER else ""),
         "backup": backups.agent_config(job),
     }

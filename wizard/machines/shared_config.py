@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from wizard.machines import peers
 from wizard.machines.desired import File, Folder, Handler, Part, Step
-from wizard.machines.job import FileSystemSettings, MachineJob
+from wizard.machines.job import BucketSettings, FileSystemSettings, MachineJob
 from wizard.machines.places import OURS, SHARED_CONFIG, SHARED_CONFIG_UNIT
 from wizard.machines.templates import render
 from wizard.secrets import Secret
@@ -39,8 +39,8 @@ def part(job: MachineJob) -> Part:
     )
 
 
-def _bucket(job: MachineJob) -> tuple[File, ...]:
-    bucket = job.bucket
+def mount_options(bucket: BucketSettings) -> list[str]:
+    """Return how s3fs mounts the deployment's bucket, or a folder of it, on a machine."""
     options = [
         # by its role: from the cloud's metadata service (IMDSv2), renewed by s3fs itself
         f"passwd_file={_PASSWORD_FILE}" if bucket.access_key else "iam_role=auto",
@@ -58,11 +58,17 @@ def _bucket(job: MachineJob) -> tuple[File, ...]:
     ]
     if bucket.endpoint:
         options += ["use_path_request_style", f"url={bucket.endpoint}"]
+    return options
+
+
+def _bucket(job: MachineJob) -> tuple[File, ...]:
+    bucket = job.bucket
     unit = render(
         "common/shared-config.service.j2",
         bucket=bucket,
+        what="Shared configuration of the deployment",
         mount_point=SHARED_CONFIG,
-        options=options,
+        options=mount_options(bucket),
     )
     passwords: tuple[File, ...] = ()
     if bucket.access_key:

@@ -18,7 +18,7 @@ from wizard.engine.deploy import write_ssh_files
 from wizard.engine.destroy import destroy as run_destroy
 from wizard.engine.fleets import Record
 from wizard.engine.graph import Step, StepResult
-from wizard.errors import BuildUsbError, UsageError
+from wizard.errors import BuildUsbError, NotSupportedError, UsageError
 from wizard.events import Event, EventKind, EventSink, silent, tee
 from wizard.home.files import append_line, write_atomic
 from wizard.home.home import DeploymentHome
@@ -37,6 +37,7 @@ def deploy(
     deployment = session.home.deployment(answers.name)
     with deployment.lock(f"deploy {answers.name}"):
         managed.refuse_change(answers, states.load(deployment.state_file))
+        _refuse_other_mode(deployment, answers)
         write_atomic(deployment.answers_file, loader.dumps(answers).encode())
         context = make_context(session, deployment, answers)
         context.provider.check()
@@ -46,6 +47,21 @@ def deploy(
         results = _run_steps("deploy", context, steps, show, stop)
         timings.record(session.home, like, results)
         return context, results
+
+
+def _refuse_other_mode(deployment: DeploymentHome, answers: Answers) -> None:
+    """Refuse to make a deployment of the other mode of one that has machines."""
+    state = states.load(deployment.state_file)
+    if not deployment.exists() or state is None or not state.machines:
+        return
+    before = read_answers(deployment).mode
+    if before != answers.mode:
+        raise NotSupportedError(
+            f"{deployment.name} runs in {before} mode, and its mode cannot be changed",
+            where="mode",
+            why="webservers that come and go have keys and files in common from their birth on",
+            cure=f"deploy under another name, or destroy {deployment.name} first",
+        )
 
 
 def destroy(

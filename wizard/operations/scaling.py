@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from wizard.answers.model import Answers
 from wizard.autoscaler.schedule import Wish
 from wizard.engine import fleets
 from wizard.engine.context import Context
@@ -18,6 +19,8 @@ from wizard.home.home import DeploymentHome
 from wizard.operations.run import follow
 from wizard.operations.session import Session, make_context, read_answers, read_state
 
+SCHEDULE, PAUSE, RESUME = "schedule", "pause", "resume"
+"""What may be asked for beside a number."""
 _EVENTS_SHOWN = 8
 
 
@@ -84,6 +87,26 @@ def refresh(session: Session, deployment: DeploymentHome) -> tuple[Context, Flee
     return None if record is None else (context, fleet_status(context, record))
 
 
+def offered(deployment: DeploymentHome) -> dict[str, str]:
+    """Return what may be asked of the autoscalers, and in words. UsageError if there are none."""
+    answers = read_answers(deployment)
+    _refuse_without(deployment, answers)
+    scaling = answers.scaling
+    numbers = range(scaling.minimum, scaling.maximum + 1)
+    return (
+        {PAUSE: "Pause: add, replace and remove nothing", RESUME: "Go on after a pause"}
+        | ({SCHEDULE: "What the schedule says"} if scaling.schedule else {})
+        | {str(n): f"{n} webserver{'s' if n > 1 else ''}" for n in numbers}
+    )
+
+
+def ask(session: Session, deployment: DeploymentHome, what: str) -> Wish:
+    """Ask for one of what is `offered`."""
+    if what in (PAUSE, RESUME):
+        return pause(session, deployment, paused=what == PAUSE)
+    return scale(session, deployment, None if what == SCHEDULE else int(what))
+
+
 def scale(session: Session, deployment: DeploymentHome, webservers: int | None) -> Wish:
     """Ask for this number of webservers, None: what the answers' schedule says. UsageError if it
     is not within the answers' bounds."""
@@ -105,14 +128,18 @@ def _wish(
 ) -> Wish:
     answers = read_answers(deployment)
     read_state(deployment)
+    _refuse_without(deployment, answers)
+    context = make_context(session, deployment, answers)
+    context.provider.check()
+    check(context)
+    context.connect(silent)
+    return fleets.make_wish(context, f"{getpass.getuser()}@{socket.gethostname()}", **changes)
+
+
+def _refuse_without(deployment: DeploymentHome, answers: Answers) -> None:
     if answers.mode != "production":
         raise UsageError(
             f"{deployment.name} has no autoscalers",
             where="mode",
             cure="only a deployment in production mode can be scaled",
         )
-    context = make_context(session, deployment, answers)
-    context.provider.check()
-    check(context)
-    context.connect(silent)
-    return fleets.make_wish(context, f"{getpass.getuser()}@{socket.gethostname()}", **changes)

@@ -347,6 +347,19 @@ class Desk:
         known = points(self.session, self.folder())
         return [str(point["name"]) for point in reversed(known) if point["whole"]]
 
+    def scaling(self) -> dict[str, str]:
+        """Return what may be asked of the autoscalers, and in words. UsageError without any."""
+        from wizard.operations import scaling
+
+        return scaling.offered(self.folder())
+
+    def scale(self, what: str) -> None:
+        """Ask the autoscalers for one of `scaling` (slow). Raises BuildUsbError."""
+        from wizard.operations import scaling
+
+        assert self.session is not None
+        scaling.ask(self.session, self.folder(), what)
+
     def destroy(self) -> None:
         """Start taking the deployment away."""
         self._start("destroy", self.deployment, "--json", "--yes")

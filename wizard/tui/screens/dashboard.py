@@ -10,24 +10,23 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
-from wizard.answers.support import NOT_YET
 from wizard.errors import BuildUsbError
 from wizard.tui.screens.base import Ask, Move, Tell, TypeName, explained
 from wizard.tui.screens.running import Pick, RunningScreen
-from wizard.tui.widgets import Menu, Push, reveal
+from wizard.tui.widgets import Menu, Push
 
 EVERY = 30.0
 """Seconds between two times everything is asked; each is one SSH connection a machine."""
 
 ENTRIES = (
-    ("shell", "Open a shell on a machine", ""),
-    ("again", "Deploy again with the same answers", ""),
-    ("change", "Change the answers, review what that changes, deploy", ""),
-    ("scale", "Scale: more or fewer webservers", "scaling"),
-    ("backup", "Back up and restore", "backups"),
-    ("destroy", "Destroy", ""),
+    ("shell", "Open a shell on a machine"),
+    ("again", "Deploy again with the same answers"),
+    ("change", "Change the answers, review what that changes, deploy"),
+    ("scale", "Scale: more or fewer webservers"),
+    ("backup", "Back up and restore"),
+    ("destroy", "Destroy"),
 )
-"""What can be done: id, words, and the section of the answers that it needs to work."""
+"""What can be done: id and words."""
 
 NEW_POINT = "new"
 
@@ -48,15 +47,7 @@ class DashboardScreen(RunningScreen):
         """Yield the status and what can be done."""
         yield Static(Content(f"{self.desk.deployment}: asking ..."), id="status", markup=False)
         yield Static("", id="asked", markup=False)
-        # what is not possible yet is named, as it is in the answers
-        later = [section for _, _, section in ENTRIES if section in NOT_YET]
-        yield Menu(
-            [
-                (key, f"{text}{'  (not in this version)' if section in later else ''}")
-                for key, text, section in ENTRIES
-            ],
-            id="menu",
-        )
+        yield Menu(list(ENTRIES), id="menu")
 
     def buttons(self) -> Iterator[Push]:
         """Yield the ways out."""
@@ -116,21 +107,42 @@ class DashboardScreen(RunningScreen):
     @on(OptionList.OptionSelected, "#menu")
     def _chosen(self, event: OptionList.OptionSelected) -> None:
         chosen = event.option.id
-        section = next(section for key, _, section in ENTRIES if key == chosen)
-        if section in NOT_YET:
-            reveal(self.query_one("#note"), shown=True)
-            self.say(f"This version cannot do that yet; '{section}' in the answers waits for it.")
-        elif chosen == "shell":
+        if chosen == "shell":
             self.open_shell()
         elif chosen == "again":
             self._deploy_again()
         elif chosen == "change":
             self._change()
+        elif chosen == "scale":
+            self._offer_numbers()
         elif chosen == "backup":
             self.say("Asking for the restore points ...")
             self._list_points()
         elif chosen == "destroy":
             self.ask_destroy()
+
+    @work
+    async def _offer_numbers(self) -> None:
+        try:
+            words = self.desk.scaling()
+        except BuildUsbError as error:
+            self.app.push_screen(Tell(explained(error)))
+            return
+        chosen = await self.app.push_screen_wait(
+            Pick(f"Ask the autoscalers of {self.desk.deployment} for:", list(words), words)
+        )
+        if chosen:
+            self.say(f"Asking the autoscalers: {words[chosen]} ...")
+            self._scale(chosen, words[chosen])
+
+    @work(thread=True, exit_on_error=False)
+    def _scale(self, what: str, words: str) -> None:
+        try:
+            self.desk.scale(what)
+        except BuildUsbError as error:
+            self.app.call_from_thread(self.app.push_screen, Tell(explained(error)))
+        else:
+            self.app.call_from_thread(self.say, f"Asked for: {words}. The status shows how far.")
 
     @work(thread=True, exit_on_error=False)
     def _list_points(self) -> None:
