@@ -6,6 +6,7 @@ Only what carries the deployment's tag is touched. Can be killed and run again a
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from wizard.engine import backups, gate, graph, origin
 from wizard.engine.context import Context
@@ -121,15 +122,15 @@ def _provider(context: Context, report: Reporter) -> str:
 
 
 def _autoscalers(context: Context, report: Reporter) -> str:
+    deployment = context.plan.deployment
     found = [
-        machine
-        for machine in context.provider.machines(context.plan.deployment)
+        Resource(ResourceKind.MACHINE, machine.id, machine.name, deployment)
+        for machine in context.provider.machines(deployment)
         if machine.role is Role.AUTOSCALER
     ]
-    for machine in found:
-        resource = Resource(ResourceKind.MACHINE, machine.id, machine.name, context.plan.deployment)
-        _delete(context, resource, False, report)
-    return ", ".join(machine.name for machine in found) or "none was there"
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda resource: _delete(context, resource, False, report), found))
+    return ", ".join(resource.name for resource in found) or "none was there"
 
 
 def _dns(context: Context, report: Reporter) -> str:
