@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from wizard.engine.deploy import write_ssh_files
 from wizard.engine.destroy import destroy as run_destroy
 from wizard.engine.fleets import Record
 from wizard.engine.graph import Step, StepResult
-from wizard.errors import BuildUsbError, NotSupportedError, UsageError
+from wizard.errors import BuildUsbError, NotSupportedError, ProviderError, UsageError
 from wizard.events import Event, EventKind, EventSink, silent, tee
 from wizard.home.files import append_line, write_atomic
 from wizard.home.home import DeploymentHome
@@ -79,7 +79,9 @@ def destroy(
     with deployment.lock(f"destroy {deployment.name}"):
         context = make_context(session, deployment, answers)
         context.provider.check()
-        follow(context)
+        # what cannot be read must not keep anything from being taken away
+        with suppress(ProviderError):
+            follow(context)
         with show(()) as sink:
             results = _recorded(
                 "destroy",
@@ -140,6 +142,9 @@ def follow(context: Context) -> Record | None:
         return None
     if context.bucket is None:
         context.connect(silent)
+    assert context.bucket is not None
+    if not context.bucket.exists():
+        return None  # a deploy that was killed early, or a destroy that was killed late
     record = fleets.follow(context)
     if record is not None:
         write_ssh_files(context)
