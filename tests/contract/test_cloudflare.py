@@ -232,6 +232,7 @@ def test_a_broken_answer_is_a_clear_error(api: CloudflareEmulator, kind: str, ma
         [None],
         [{}],
         [{"id": 1, "type": "A", "name": WWW.name, "ttl": "soon"}],
+        [{"id": 1, "type": "A", "name": WWW.name, "ttl": float("inf")}],
         [[]],
     ],
 )
@@ -239,6 +240,14 @@ def test_senseless_records_are_a_clear_error(api: CloudflareEmulator, result: ob
     api.fail("GET .*dns_records", reply=Reply(200, {"success": True, "result": result}))
     with pytest.raises(ProviderError, match="makes no sense"):
         opened(api).ensure_record("demo", WWW)
+
+
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_an_answer_too_deep_to_read_is_a_clear_error(api: CloudflareEmulator, status: int) -> None:
+    api.fail("GET .*dns_records", reply=Reply(status, b"[" * 200_000))
+    with pytest.raises(ProviderError) as error:
+        opened(api).ensure_record("demo", WWW)
+    assert error.value.cure
 
 
 def test_an_api_that_is_not_there_is_transient(api: CloudflareEmulator) -> None:

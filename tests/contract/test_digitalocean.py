@@ -536,6 +536,26 @@ def test_senseless_facts_are_a_clear_error(api: DigitalOceanEmulator, body: Any)
     assert caught.value.cure
 
 
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_an_answer_too_deep_to_read_is_a_clear_error(
+    api: DigitalOceanEmulator, status: int
+) -> None:
+    api.fail("GET /v2/sizes", reply=Reply(status, b'{"a":' * 200_000))
+    with pytest.raises(ProviderError) as caught:
+        opened(api).facts()
+    assert caught.value.cure
+
+
+def test_a_key_without_a_number_is_a_clear_error(
+    api: DigitalOceanEmulator, provider: DigitalOceanProvider
+) -> None:
+    network = provider.ensure_network("demo")
+    strange = {"ssh_key": {"id": "one", "name": "build-usb.demo"}}
+    api.fail("POST /v2/account/keys", reply=Reply(201, strange))
+    with pytest.raises(ProviderError, match="makes no sense"):
+        provider.ensure_machine(spec(network.id))
+
+
 def test_unknown_fields_are_no_matter(api: DigitalOceanEmulator) -> None:
     more = SIZE | {"price_monthly": 7, "surprise": {"a": [1]}}
     api.fail("GET /v2/sizes", reply=Reply(200, {"sizes": [more], "novelty": 1}))

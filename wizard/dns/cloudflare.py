@@ -239,7 +239,7 @@ class Cloudflare(HostedDns):
                     comment=str(item.get("comment") or ""),
                     proxied=bool(item.get("proxied")),
                 )
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise senseless(doing, f"a record without {error}") from error
 
     def _apply(self, doing: str, change: Change) -> bool:

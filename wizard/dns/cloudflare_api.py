@@ -43,7 +43,7 @@ class Api:
             response: httpx.Response = call(**given).http_response
         try:
             answer = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or answer.get("success") is not True:
             raise senseless(doing, f"it begins with {response.text[:80]!r}", _request_id(response))
@@ -128,7 +128,7 @@ def _first_error(response: httpx.Response) -> tuple[str, str]:
     try:
         first = response.json()["errors"][0]
         return str(first["code"]), str(first["message"])
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return "", ""
 
 

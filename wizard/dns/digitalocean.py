@@ -82,7 +82,7 @@ class DigitalOcean(HostedDns):
                     ttl=int(item["ttl"]),
                     id=str(int(item["id"])),
                 )
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise self._api.senseless(doing, f"a record without {error}") from error
 
     def _apply(self, doing: str, change: Change) -> bool:

@@ -345,11 +345,12 @@ class DigitalOceanProvider:
         password that has to be changed before anyone can log in, with a key too."""
         for known in self._keys(deployment):
             if str(known.get("public_key", "")).split()[:2] == public.split()[:2]:
-                return int(known["id"])
+                return values.number_of(self._api, known, "list the login keys")
         doing = "register the login key"
         body = {"name": values.name_of(deployment), "public_key": public}
         made = self._api.post("account/keys", doing, body)
-        return int(values.inner(self._api, made, "ssh_key", doing, named=False)["id"])
+        key = values.inner(self._api, made, "ssh_key", doing, named=False)
+        return values.number_of(self._api, key, doing)
 
     def _wait_for_addresses(self, deployment: str, droplet: str, name: str) -> Machine:
         found: list[Machine] = []

@@ -151,7 +151,7 @@ class Api(BaseAPI):  # type: ignore[misc]
             return {}
         try:
             answer = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not 200 <= response.status_code < 300:
             raise self._refused(method, path, doing, response, answer)

@@ -13,7 +13,7 @@ from typing import Any
 
 from wizard.errors import ProviderError
 from wizard.providers.digitalocean_api import Api, status_of, wait_until
-from wizard.providers.digitalocean_values import identified, inner, mark_of, name_of
+from wizard.providers.digitalocean_values import identified, inner, mark_of, name_of, number_of
 
 LISTED = ("projects", "reserved_ips")
 CHANGES = (
@@ -124,7 +124,8 @@ class Reserved:
 
     def _assign(self, address: str, droplet: str, name: str) -> None:
         doing = f"give {name} the address {address}"
-        body = {"type": "assign", "droplet_id": int(droplet)}
+        number = number_of(self._api, {"id": droplet}, doing)
+        body = {"type": "assign", "droplet_id": number}
         self._api.post(f"reserved_ips/{address}/actions", doing, body)
 
         def is_assigned() -> bool:

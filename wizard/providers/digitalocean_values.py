@@ -83,6 +83,13 @@ def identified(
     return items
 
 
+def number_of(api: Api, item: dict[str, Any], doing: str) -> int:
+    """Return the id of something that has a number."""
+    if not str(item["id"]).isdecimal():
+        raise api.senseless(doing, f"{item['id']!r} where a number belongs")
+    return int(item["id"])
+
+
 def machine(api: Api, deployment: str, droplet: dict[str, Any]) -> Machine:
     """Return a droplet as a machine; its addresses are empty until it has them."""
     doing = f"ask for {droplet.get('name')}"
