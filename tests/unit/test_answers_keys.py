@@ -247,6 +247,16 @@ def test_the_reference_in_docs_is_the_models() -> None:
             "backups: {periods: [daily], second_storage: {provider: aws, region: r}}",
             "backups.second_storage: asked for settings",
         ),
+        (
+            "kind: wordpress",
+            "kind: php\n  source: {kind: repository, url: https://a.test/b.git, composer: true}",
+            "application.source.composer: asked for true",
+        ),
+        (
+            "kind: wordpress",
+            "kind: php\n  source: {kind: backup, period: daily}",
+            "application.source.kind: asked for 'backup' for own code",
+        ),
         ("mode: development", "assets: {to_object_storage: true}", "works in this version: leave"),
         ("mode: development", "notifications: {level: info}", "notifications.level: asked for"),
         ("mode: development", "gateway: {paths: [/a]}", "gateway.paths: asked for a list"),

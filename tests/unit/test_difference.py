@@ -128,3 +128,15 @@ def test_it_is_plain_values_for_programs() -> None:
         {"what": "application.title", "before": "'My first site'", "after": "'Another title'"}
     ]
     assert not replace(found, answers=(), kept=())
+
+
+def test_another_revision_of_own_code_is_released() -> None:
+    kind = (
+        "kind: wordpress",
+        "kind: php\n  source: {kind: repository, url: https://git.test/a.git}",
+    )
+    newer = (kind[0], kind[1].replace("}", ", revision: v2}"))
+    found = against(answers(newer), answers(kind))
+    assert "application.source.revision" in to_text(found)
+    assert found.kept == ()
+    assert against(answers(newer), BEFORE).kept

@@ -51,6 +51,26 @@ def test_development_mode_has_one_webserver_and_one_database(plan: Plan) -> None
     ]
 
 
+OWN = "kind: wordpress", "kind: {}\n  source: {{kind: repository, url: https://git.test/a.git{}}}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "machines"),
+    [
+        ("php", "", ["web1", "db1"]),
+        ("php", ", database: false", ["web1"]),
+        ("static", "", ["web1"]),
+    ],
+)
+def test_no_database_machine_is_rented_for_what_needs_none(
+    kind: str, more: str, machines: list[str]
+) -> None:
+    plan = build(changed(OWN[0], OWN[1].format(kind, more)), FACTS, "bucket")
+    assert [machine.name for machine in plan.machines] == machines
+    assert ("Database: none" in render.to_text(plan)) is ("db1" not in machines)
+    assert any(rule.target is Role.DATABASE for rule in plan.rules) is ("db1" in machines)
+
+
 def test_the_price_is_the_sum_of_everything(plan: Plan) -> None:
     assert plan.monthly_price == Decimal("21.50")
     assert "Price per month: 21.50 EUR" in render.to_text(plan)

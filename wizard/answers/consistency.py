@@ -81,6 +81,15 @@ def _application(answers: Answers) -> Iterator[Problem]:
             "fresh, baseline or backup; repository is for php and static",
             "application.kind",
         )
+    if kind == "static" and source.kind == "repository":
+        for key in ("composer", "cron", "environment_template"):
+            if getattr(source, key):
+                yield _problem(
+                    f"application.source.{key}",
+                    f"{shown(getattr(source, key))} for the application 'static'",
+                    f"{_LEAVE_OUT}; nothing is run",
+                    "application.kind",
+                )
     if source.kind == "baseline" and answers.baselines.repository_provider is None:
         yield _problem(
             "baselines.repository_provider",

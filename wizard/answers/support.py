@@ -19,8 +19,8 @@ WORKING: Mapping[str, tuple[object, ...]] = {
     "mode": ("development", "production"),
     "provider.name": ("local", "aws", "digitalocean"),
     "machines.os": ("debian-13",),
-    "application.kind": ("wordpress",),
-    "application.source.kind": ("fresh", "backup"),
+    "application.kind": ("wordpress", "php", "static"),
+    "application.source.kind": ("fresh", "backup", "repository"),
     "application.locale": ("en_US",),
     "dns.provider": ("rfc2136", "cloudflare", "digitalocean", "route53"),
     "database.engine": ("mariadb", "mysql"),
@@ -74,6 +74,7 @@ def unsupported(answers: Answers, *, stick: bool = False) -> list[Problem]:
     """Return every setting that this version cannot do yet, in the order of the document."""
     found = [
         *_values(answers, stick),
+        *_application(answers),
         *_database(answers),
         *_production(answers),
         *_authority(answers),
@@ -138,6 +139,23 @@ def _production(answers: Answers) -> Iterator[Problem]:
     kind = answers.application.source.kind
     if kind != "fresh" and kind in WORKING["application.source.kind"]:
         yield Problem(("application", "source", "kind"), shown(kind), "fresh in production mode")
+
+
+def _application(answers: Answers) -> Iterator[Problem]:
+    application = answers.application
+    own = application.kind in ("php", "static")
+    if own and application.source.kind == "backup":
+        yield Problem(("application", "source", "kind"), "'backup' for own code", "repository")
+    if answers.database.managed:
+        if application.source.kind == "backup":
+            found = "'backup' with a managed database"
+            yield Problem(("application", "source", "kind"), found, "fresh")
+        if application.kind == "static" or not getattr(application.source, "database", True):
+            found = "true, for an application without a database"
+            yield Problem(("database", "managed"), found, "false")
+    if getattr(application.source, "composer", False):
+        allowed = "false; commit the folder vendor/ to the repository or to a branch of it"
+        yield Problem(("application", "source", "composer"), "true", allowed)
 
 
 def _authority(answers: Answers) -> Iterator[Problem]:

@@ -7,7 +7,11 @@ from importlib import import_module
 from wizard.applications.base import Application
 from wizard.errors import NotSupportedError
 
-_KINDS = {"wordpress": ("wizard.applications.wordpress", "WordPress")}
+_KINDS = {
+    "wordpress": ("wizard.applications.wordpress", "WordPress"),
+    "php": ("wizard.applications.own", "Php"),
+    "static": ("wizard.applications.own", "Static"),
+}
 
 
 def application(kind: str) -> Application:

@@ -69,12 +69,19 @@ def _report(state: State, home: Home, results: Sequence[StepResult]) -> str:
 {stages}
 
 The site:       {state.url}
+{_administrator(state, home, option)}Next:           build-usb status{option}
+                build-usb ssh web1{option}
+                build-usb destroy{option}
+"""
+
+
+def _administrator(state: State, home: Home, option: str) -> str:
+    if state.application != "wordpress":
+        return ""
+    return f"""\
 Administrator:  {state.admin_user}, at {state.url}wp-login.php
 Password:       kept encrypted in {home.path}; show it with
                 build-usb secret admin_password{option}
-Next:           build-usb status{option}
-                build-usb ssh web1{option}
-                build-usb destroy{option}
 """
 
 

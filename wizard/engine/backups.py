@@ -48,10 +48,12 @@ def keep_password(context: Context) -> str:
 def keepers(context: Context) -> dict[str, str]:
     """Return the machines that keep a part of each point, by part."""
     plan = context.plan
-    return {
-        "database": plan.of_role(Role.DATABASE)[0].name,
-        "files": plan.of_role(Role.WEBSERVER)[0].name,
-    }
+    found = {"files": plan.of_role(Role.WEBSERVER)[0].name}
+    for machine in plan.of_role(Role.DATABASE):
+        # the database comes first: a file that is newer than it is not missed by anybody, one that
+        # is older is
+        found = {"database": machine.name, **found}
+    return found
 
 
 def require(context: Context) -> None:
@@ -72,25 +74,25 @@ def new_point(period: str) -> str:
 def points(context: Context) -> list[dict[str, Any]]:
     """Return the restore points, oldest first; see wizard.agent.backup.points."""
     require(context)
-    answer = agents.demand(context, keepers(context)["database"], "points", seconds=300)
+    answer = agents.demand(context, next(iter(keepers(context).values())), "points", seconds=300)
     return list(answer["points"])
 
 
 def backup_steps(context: Context, point: str, needs: tuple[str, ...] = ()) -> list[Step]:
-    """Return the steps that make one restore point. The database comes first: a file that is
-    newer than it is not missed by anybody, one that is older is."""
+    """Return the steps that make one restore point, one part after the other."""
     require(context)
     keeper = keepers(context)
+    before = dict(zip(list(keeper)[1:], keeper, strict=False))
     return [
         Step(
             f"backup:{part}",
             f"back up the {part}",
             lambda report, part=part: _backup(context, keeper[part], point, report),  # type: ignore[misc]
-            needs=needs if part == "database" else ("backup:database",),
+            needs=(f"backup:{before[part]}",) if part in before else needs,
             machine=keeper[part],
             expected=8,
         )
-        for part in ("database", "files")
+        for part in keeper
     ]
 
 
@@ -113,10 +115,10 @@ def restore_steps(context: Context, point: str) -> list[Step]:
                 machine=keeper[part],
                 expected=10,
             )
-            for part in ("database", "files")
+            for part in keeper
         ),
         Step("open", "open the site", lambda r: _close(context, web, False),
-             ("restore:database", "restore:files"), machine=web),
+             tuple(f"restore:{part}" for part in keeper), machine=web),
         Step("verify", "ask the site as a visitor would", lambda r: _verify(context, r),
              ("open",)),
     ]  # fmt: skip
@@ -186,7 +188,8 @@ def _verify(context: Context, report: Reporter) -> str:
     root = origin.trusted(context)
     first = context.state.machines[keepers(context)["files"]]
     host = context.plan.application.hosts[0]
-    wait_for_site(host, first.access_address, root, _SITE_DEADLINE, report.stop)
+    path = context.plan.application.health_path
+    wait_for_site(host, first.access_address, root, _SITE_DEADLINE, report.stop, path)
     return f"{context.state.url} answers"
 
 

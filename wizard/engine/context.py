@@ -13,6 +13,7 @@ from wizard.answers.model import Answers
 from wizard.dns.base import DnsProvider
 from wizard.engine import open
 from wizard.engine import state as states
+from wizard.engine.repository import Code
 from wizard.engine.state import MachineState, State
 from wizard.events import Progress
 from wizard.home.home import DeploymentHome
@@ -36,7 +37,8 @@ class Context:
     addresses. `published`: webservers that DNS is to answer with, where an autoscaler has decided
     it. `product`: the program that autoscalers run.
 
-    `begins_with`: the restore point of another deployment that was put there."""
+    `begins_with`: the restore point of another deployment that was put there. `code`: own code as
+    it was fetched."""
 
     answers: Answers
     plan: Plan
@@ -58,6 +60,7 @@ class Context:
     product: str = ""
     begins_with: str = ""
     database: ManagedDatabase | None = None
+    code: Code | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def update(self, change: Callable[[State], State]) -> State:

@@ -16,6 +16,7 @@ from wizard.dns.base import RecordSet
 from wizard.engine import (
     agents,
     backups,
+    code,
     content,
     fleets,
     gate,
@@ -57,7 +58,13 @@ def steps(context: Context) -> list[Step]:
     machines = context.plan.machines
     webservers = context.plan.of_role(Role.WEBSERVER)
     return [
-        Step("provider", "prepare the provider", lambda r: _provider(context, r), expected=3),
+        Step(
+            "provider",
+            "prepare the provider",
+            lambda r: _provider(context, r),
+            needs=code.fetched(context),
+            expected=3,
+        ),
         Step("network", "private network", lambda r: _network(context, r), ("provider",)),
         Step("firewall", "native firewall", lambda r: _firewall(context, r), ("network",)),
         Step("bucket", "bucket", lambda r: _bucket(context, r), ("provider",)),
@@ -81,6 +88,7 @@ def steps(context: Context) -> list[Step]:
             needs=(*(s.id for s in _gate(context)), *(f"create:{m.name}" for m in webservers)),
             expected=2,
         ),
+        *code.steps(context),
         *content.steps(context),
         *(step for machine in webservers for step in _site(context, machine)),
         Step(
@@ -198,6 +206,7 @@ def _site(context: Context, machine: PlannedMachine) -> list[Step]:
             lambda report: _configure(context, machine, Phase.APPLICATION, report),
             needs=(
                 f"configure:{name}",
+                *code.carried(context, name),
                 *((*database, *begin) if name == leader else (f"application:{leader}",)),
             ),
             machine=name,
@@ -569,7 +578,14 @@ def _verify(context: Context, report: Reporter) -> str:
     first = webservers[0]
     canonical = context.plan.application.hosts[0]
     for machine in webservers:
-        wait_for_site(canonical, machine.access_address, root, SITE_DEADLINE, report.stop)
+        wait_for_site(
+            canonical,
+            machine.access_address,
+            root,
+            SITE_DEADLINE,
+            report.stop,
+            context.plan.application.health_path,
+        )
     local = first.access_address != first.public_address
     url = f"https://{first.access_address if local else canonical}/"
     context.update(lambda state: _deployed(context, state, url, root))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from wizard.dns.base import Edge
 from wizard.engine import open, origin, station
 from wizard.engine.backups import kept_password
+from wizard.engine.code import settings_file
 from wizard.engine.content import OWN
 from wizard.engine.context import Context
 from wizard.home import keys
@@ -40,7 +41,10 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
     assert context.network is not None
     found = context.state.machines[machine.name]
     storage = open.storage(answers, context.services, secrets)
-    database = next(m for m in context.state.machines.values() if m.role is Role.DATABASE)
+    addresses = (
+        m.private_address for m in context.state.machines.values() if m.role is Role.DATABASE
+    )
+    database = next(addresses, "")
     login = keys.key_pair(secrets, "ssh_key")
     identities = {
         name: secrets.get_or_create(f"age_identity.{name}", keys.generate_age_identity)
@@ -58,7 +62,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         given["backup_password"] = secrets.get_or_create(
             "backup_password", lambda: _backup_password(context)
         )
-    settings, more = _database(context, database.private_address)
+    settings, more = _database(context, database)
     if machine.role is Role.DATABASE:
         given |= more
     leader = machine.name == plan.of_role(Role.WEBSERVER)[0].name
@@ -66,6 +70,8 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         given["certificate"] = origin.given(context)
     if machine.role is Role.AUTOSCALER:
         given["station"] = station.document(context, machine.name, identities)
+    if context.code and context.code.template:
+        given["settings"] = settings_file(context, context.code.template, settings)
     return MachineJob(
         deployment=plan.deployment,
         name=machine.name,
@@ -108,6 +114,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         file_system=_file_system(context.file_system, found.private_address),
         leader=leader,
         backup=_backup(plan.backups),
+        code=context.code.settings if context.code else None,
         age_recipients=tuple(keys.age_recipient(i) for i in identities.values()),
         product=context.product,
         secrets=given,
@@ -129,9 +136,11 @@ def _identity(plan: Plan, machine: PlannedMachine) -> str:
 
 
 def _database(context: Context, machine: str) -> tuple[DatabaseSettings, dict[str, Secret]]:
-    """Return where the database is, and the secrets of the machine (at the address `machine`) that
-    serves it, or that prepares the managed one."""
+    """Return where the database is (all empty: there is none), and the secrets of the machine (at
+    the address `machine`) that serves it, or that prepares the managed one."""
     plan, name = context.plan, context.plan.application.kind
+    if not plan.of_role(Role.DATABASE):
+        return DatabaseSettings("", "", 0, "", "", ""), {}
     settings = DatabaseSettings(
         engine=plan.database_engine,
         address="",

@@ -50,14 +50,19 @@ def ask(host: str, address: str, root: str, path: str = "/", seconds: float = TI
 
 
 def wait_for_site(
-    host: str, address: str, root: str, deadline: float, stop: threading.Event
+    host: str,
+    address: str,
+    root: str,
+    deadline: float,
+    stop: threading.Event,
+    path: str = "/",
 ) -> Answer:
     """Return the first healthy answer; TransientError with the last trouble after `deadline` s."""
     ends = time.monotonic() + deadline
     pause = FIRST_PAUSE
     while True:
         try:
-            answer = ask(host, address, root)
+            answer = ask(host, address, root, path)
             if answer.healthy:
                 return answer
             trouble = f"it answers with HTTP status {answer.status}"
@@ -65,7 +70,7 @@ def wait_for_site(
             trouble = str(error)
         if time.monotonic() + pause > ends or stop.wait(pause):
             raise TransientError(
-                f"https://{host}/ does not answer as it should",
+                f"https://{host}{path} does not answer as it should",
                 where=address,
                 why=trouble,
                 cure="look at the webserver's log: build-usb ssh web1 journalctl -u nginx -n 50",

@@ -92,5 +92,6 @@ def agent_config(job: MachineJob) -> dict[str, Any] | None:
         "credentials_file": _CREDENTIALS,
         "keep": {period: job.backup.keep[period] for period in job.backup.periods},
         "hosts": list(job.hosts),
+        "parts": ["database", "files"] if job.database.engine else ["files"],
         **own,
     }

@@ -122,6 +122,20 @@ class BackupSettings:
 
 
 @dataclass(frozen=True)
+class CodeSettings:
+    """Own code: the digest of its archive (sha256), the commit that it is of, and how it is run;
+    see `answers.sections.OwnRepository`. `settings`: it has a settings file (a secret)."""
+
+    digest: str
+    commit: str
+    docroot: str
+    writable: tuple[str, ...]
+    health_path: str
+    cron: str
+    settings: bool
+
+
+@dataclass(frozen=True)
 class Peer:
     """Another machine of the deployment: its name, role and private address."""
 
@@ -147,6 +161,7 @@ class MachineJob:
     list of 8 random strings), `certificate` (the leader's certificate phase, where `tls.given`: key
     and certificate, PEM), `backup_password` where backups are made, `station` (autoscaler: see
     engine.station). `product` is the SHA-256 of the program that an autoscaler runs.
+    `settings` (webserver): the settings file of own code.
     """
 
     deployment: str
@@ -173,6 +188,7 @@ class MachineJob:
     edge: EdgeSettings | None = None
     file_system: FileSystemSettings | None = None
     backup: BackupSettings = field(default_factory=BackupSettings)
+    code: CodeSettings | None = None
     age_recipients: tuple[str, ...] = ()
     product: str = ""
     secrets: dict[str, Secret] = field(default_factory=dict)
@@ -210,6 +226,7 @@ class MachineJob:
                 "backup": BackupSettings(
                     **{**values["backup"], "periods": tuple(values["backup"]["periods"])}
                 ),
+                "code": _code(values.get("code")),
                 "secrets": {name: Secret(value) for name, value in values["secrets"].items()},
             }
         )
@@ -223,6 +240,10 @@ def _file_system(values: dict[str, Any] | None) -> FileSystemSettings | None:
     if not values:
         return None
     return FileSystemSettings(**{**values, "addresses": tuple(values["addresses"])})
+
+
+def _code(values: dict[str, Any] | None) -> CodeSettings | None:
+    return CodeSettings(**{**values, "writable": tuple(values["writable"])}) if values else None
 
 
 def _plain(value: Any) -> Any:

@@ -77,7 +77,8 @@ def status(session: Session, deployment: DeploymentHome) -> Status:
     provider = _provider(session, deployment)
     present = {machine.name: machine for machine in provider.machines(deployment.name)}
     with ThreadPoolExecutor() as pool:
-        site = pool.submit(_site, state)
+        source = read_answers(deployment).application.source
+        site = pool.submit(_site, state, getattr(source, "health_path", "/"))
         dns = pool.submit(_dns, session, deployment, state)
         machines = pool.map(
             lambda m: _machine(
@@ -190,14 +191,14 @@ def _machine(machine: MachineState, port: int, login: Secret, present: str) -> M
     )
 
 
-def _site(state: State) -> tuple[str, list[str]]:
+def _site(state: State, path: str) -> tuple[str, list[str]]:
     if not state.url:
         return "", ["the deployment was never finished: run build-usb deploy again"]
     # the machine itself: whether its name leads there is looked at apart
     webservers = [m for m in state.machines.values() if m.role is Role.WEBSERVER]
     address = webservers[0].access_address if webservers else httpx.URL(state.url).host
     try:
-        answer = verify.ask(state.hosts[0], address, state.authority_root)
+        answer = verify.ask(state.hosts[0], address, state.authority_root, path)
     except httpx.HTTPError as error:
         return "does not answer", [f"the site does not answer: {error}"]
     text = f"HTTP {answer.status} in {answer.seconds * 1000:.0f} ms"

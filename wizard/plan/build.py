@@ -39,7 +39,9 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
 
     Raises AnswersError with every region, image or size the provider lacks, all at once.
     """
-    counts = {Role.WEBSERVER: answers.webserver.count, Role.DATABASE: 1}
+    counts = {Role.WEBSERVER: answers.webserver.count}
+    if needs_database(answers):
+        counts[Role.DATABASE] = 1
     if answers.mode == "production":
         counts[Role.AUTOSCALER] = answers.scaling.autoscalers
     problems: list[str] = []
@@ -114,6 +116,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
             admin_email=answers.application.admin.email,
             locale=answers.application.locale,
             hosts=hosts,
+            health_path=getattr(answers.application.source, "health_path", "/"),
         ),
         database_engine=answers.database.engine,
         database_port=database.port if database else answers.database.port,
@@ -193,6 +196,12 @@ def _database(answers: Answers, facts: ProviderFacts) -> tuple[PlannedDatabase |
     if wanted not in known:
         return None, [f"database.size: found {wanted!r}; allowed: {', '.join(known)}"]
     return PlannedDatabase(own.engine, known[wanted], rented.port), []
+
+
+def needs_database(answers: Answers) -> bool:
+    """Say whether the application has a database."""
+    application = answers.application
+    return application.kind != "static" and getattr(application.source, "database", True)
 
 
 def _beyond(facts: ProviderFacts, deployment: str, vcpus: int) -> list[str]:

@@ -97,6 +97,7 @@ def difference(
         if any(f"{change.what}.".startswith(f"{key}.") for change in answers)
         # one of the proxies' own authority is put in place at once, and as quickly replaced
         and not (key == "tls.authority" and ORIGIN in (before.tls.authority, after.tls.authority))
+        and not (key == "application.source" and _released_anew(before, after))
     ]
     kept += [f"{name}: the machine stays, and is paid for, until it is destroyed" for name in gone]
     kept += [
@@ -123,6 +124,10 @@ def difference(
         answers=answers,
         kept=tuple(kept),
     )
+
+
+def _released_anew(before: Answers, after: Answers) -> bool:
+    return {a.application.source.kind for a in (before, after)} == {"repository"}
 
 
 def to_text(found: Difference) -> str:

@@ -67,7 +67,8 @@ class PlannedBackups:
 
 @dataclass(frozen=True)
 class PlannedApplication:
-    """What is deployed and under which names; `hosts[0]` is the canonical one."""
+    """What is deployed and under which names; `hosts[0]` is the canonical one. `health_path`
+    answers 200 when the site is well."""
 
     kind: str
     title: str
@@ -75,6 +76,7 @@ class PlannedApplication:
     admin_email: str
     locale: str
     hosts: tuple[str, ...]
+    health_path: str = "/"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from wizard.plan.model import Plan, PlannedRecord
 from wizard.providers.base import Size
-from wizard.rules import Rule
+from wizard.rules import Role, Rule
 
 
 def to_text(plan: Plan) -> str:
@@ -63,12 +63,18 @@ def to_text(plan: Plan) -> str:
         "",
         *_gate(plan),
         f"Certificate: {', '.join(plan.application.hosts)} from {plan.tls_authority}",
-        f"Database: {plan.database_engine} on port {plan.database_port}, reached over TLS",
+        _reached(plan),
         "",
         f"Price per month: {_money(plan.monthly_price, plan.currency)}",
         *(f"Note: {note}" for note in plan.notes),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _reached(plan: Plan) -> str:
+    if not plan.of_role(Role.DATABASE):
+        return "Database: none"
+    return f"Database: {plan.database_engine} on port {plan.database_port}, reached over TLS"
 
 
 def to_plain(plan: Plan) -> dict[str, Any]:

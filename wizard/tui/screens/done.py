@@ -56,8 +56,12 @@ class DoneScreen(StepScreen):
             Content(
                 f"Site      {state.url}\n"
                 f"Names     {', '.join(state.hosts)}\n"
-                f"Log in    {state.url}wp-login.php\n"
-                f"User      {state.admin_user}"
+                + (
+                    f"Log in    {state.url}wp-login.php\n"
+                    if state.application == "wordpress"
+                    else ""
+                )
+                + f"User      {state.admin_user}"
             )
         )
         yield Static(Content(HIDDEN), id="secret", classes="text")

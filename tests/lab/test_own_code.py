@@ -1,0 +1,176 @@
+"""Own PHP from a git repository: deployed, released anew without a failed request, gone back to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.emulators.git_server import GitServer
+from tests.lab.deployments import REHEARSAL, Browser, Rehearsal
+
+pytestmark = pytest.mark.lab
+TOKEN = "token-of-the-repository-4711"
+INDEX = """<?php
+$env = parse_ini_file(__DIR__ . '/../.env', false, INI_SCANNER_RAW);
+$db = new PDO("mysql:host={$env['DB_HOST']};port={$env['DB_PORT']};dbname={$env['DB_NAME']}",
+    $env['DB_USER'], $env['DB_PASSWORD'], [PDO::MYSQL_ATTR_SSL_CA => $env['DB_CA']]);
+$db->exec('CREATE TABLE IF NOT EXISTS visits (at INT)');
+if (isset($_GET['visit'])) {
+    $db->exec('INSERT INTO visits VALUES (1)');
+    file_put_contents(__DIR__ . '/files/visit.txt', 'written');
+}
+echo 'release REVISION, visits ', $db->query('SELECT COUNT(*) FROM visits')->fetchColumn();
+"""
+SETTINGS = """DB_HOST=${DATABASE_HOST}
+DB_PORT=${DATABASE_PORT}
+DB_NAME=${DATABASE_NAME}
+DB_USER=${DATABASE_USER}
+DB_PASSWORD=${DATABASE_PASSWORD}
+DB_CA=${DATABASE_CERTIFICATE}
+URL=${SITE_URL}
+OTHER=${NOT_OURS}
+"""
+
+
+def files(revision: str, health: str = "echo 'well';") -> dict[str, str]:
+    return {
+        "public/index.php": INDEX.replace("REVISION", revision),
+        "public/health.php": f"<?php {health}",
+        "public/style.css": f"/* {revision} */",
+        "public/files/kept.txt": "of the repository",
+        "env.example": SETTINGS,
+        "cron.php": "<?php file_put_contents(__DIR__ . '/public/files/cron.txt', 'ran');",
+    }
+
+
+@contextmanager
+def asking(browser: Browser) -> Iterator[list[tuple[int, str]]]:
+    """Ask for the front page without a pause, as many visitors do."""
+    answers: list[tuple[int, str]] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                page = browser.client.get("/")
+                answers.append((page.status_code, page.text.partition(",")[0]))
+            except httpx.HTTPError as error:
+                answers.append((0, repr(error)))
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        asker.join()
+
+
+@dataclass
+class Own:
+    """A rehearsal of own code, the answers it is deployed with, and the git server."""
+
+    site: Rehearsal
+    server: GitServer
+    values: dict[str, Any]
+    folder: Path
+
+    def deploy(self, check: bool = True, **source: Any) -> Any:
+        self.values["application"]["source"].update(source)
+        answers = self.folder / "answers.yaml"
+        answers.write_text(yaml.safe_dump(self.values))
+        return self.site.run(
+            "deploy", answers, "--json", check=check,
+            GIT_SSL_CAINFO=str(self.server.certificate), TOKEN=TOKEN,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Own]:
+    site = Rehearsal(tmp_path / "home", tmp_path / "user")
+    for folder in (site.user, tmp_path / "served"):
+        folder.mkdir()
+    values: dict[str, Any] = yaml.safe_load(REHEARSAL.read_text())
+    with GitServer(tmp_path / "served", TOKEN) as server:
+        source = {"kind": "repository", "credentials": {"environment": "TOKEN"}}
+        values["application"]["source"] = {**source, "url": f"{server.url}/site.git"}
+        try:
+            yield Own(site, server, values, tmp_path)
+        finally:
+            site.run("destroy", "--yes", "demo")
+
+
+def test_own_code_is_released_and_gone_back_to(own: Own) -> None:
+    site = own.site
+    own.values["application"]["kind"] = "php"
+    own.values["application"]["source"] |= {
+        "writable": ["public/files"],
+        "environment_template": "env.example",
+        "health_path": "/health.php",
+        "cron": "* * * * *",
+    }
+    own.values["backups"] = {"periods": ["daily"]}
+    first = own.server.commit("site", files("one"), "one")
+    # what is wrong with the repository is said before anything is made
+    refused = own.deploy(check=False, docroot="www")
+    assert "there is no folder www" in refused.stderr
+    assert not (site.home / "deployments" / "demo" / "state.json").exists()
+    own.deploy(docroot="public")
+    with Browser(site.state()) as visitor:
+        assert visitor.get("/?visit").text == "release one, visits 1"
+        assert visitor.get("/files/kept.txt").text == "of the repository"
+        assert visitor.get("/files/visit.txt").text == "written"
+        hidden = ("/.env", "/../.env", "/files/.revision", "/env.example")
+        assert {visitor.get(path).status_code for path in hidden} <= {404, 400, 200}
+        assert all("DB_PASSWORD" not in visitor.get(path).text for path in hidden)
+        site.on("web1", "echo '<?php echo 1;' > /srv/site/shared/public/files/bad.php")
+        assert visitor.get("/files/bad.php").status_code == 403
+
+        own.server.commit("site", files("two"), "two")
+        with asking(visitor) as seen:
+            own.deploy()
+        assert {status for status, _ in seen} == {200}, [s for s in seen if s[0] != 200][:3]
+        assert [seen[0][1], seen[-1][1]] == ["release one", "release two"]
+        assert visitor.get("/style.css").text == "/* two */"
+        assert visitor.get("/files/visit.txt").text == "written"
+        site.run("backup")
+        point = [p["name"] for p in json.loads(site.run("points", "--json").stdout)][-1]
+
+        # a release that is not well is not live
+        own.server.commit("site", files("three", "http_response_code(500);"), "three")
+        with asking(visitor) as seen:
+            failed = own.deploy(check=False)
+        assert failed.returncode != 0
+        assert "answers 500" in failed.stderr
+        assert "is live again" in failed.stderr
+        assert visitor.get("/?visit").text == "release two, visits 2"
+
+        own.deploy(revision=first)
+        assert visitor.get("/").text == "release one, visits 2"
+        site.run("restore", "--yes", point)
+        assert visitor.get("/").text == "release one, visits 1"
+    config = site.on("web1", "cat /srv/site/current/.env")
+    assert site.secrets()["database_password"].reveal() in config
+    assert "OTHER=${NOT_OURS}" in config
+    found = site.on("web1", f"grep -rl {TOKEN} /etc /srv /var/lib /root /usr/local; true")
+    assert found == "", "machines get no credentials"
+    assert json.loads(site.run("status", "--json").stdout)["healthy"]
+
+
+def test_files_alone_need_one_machine_and_no_database(own: Own) -> None:
+    own.values["application"]["kind"] = "static"
+    own.server.commit("site", {"index.html": "<h1>Pages</h1>", "a.php": "<?php secret"}, "one")
+    own.deploy()
+    assert sorted(own.site.state().machines) == ["web1"]
+    with Browser(own.site.state()) as visitor:
+        assert visitor.get("/").text == "<h1>Pages</h1>"
+        assert visitor.get("/a.php").status_code == 404

@@ -1,0 +1,104 @@
+"""Own code, fetched on the build machine: from a real git server, and nothing of this computer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.emulators.git_server import GitServer
+from wizard.answers.sections import OwnRepository
+from wizard.engine import repository
+from wizard.errors import AnswersError, UsageError
+from wizard.secrets import Secret
+
+TOKEN = "token-of-the-repository-0815"
+FILES = {"public/index.php": "<?php echo 1;", "env.example": "A=${SITE_URL}\n", "cron.php": "<?php"}
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitServer]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with GitServer(folder, TOKEN) as found:
+        monkeypatch.setenv("GIT_SSL_CAINFO", str(found.certificate))
+        yield found
+
+
+def source(server: GitServer, **more: object) -> OwnRepository:
+    return OwnRepository.model_validate(
+        {"kind": "repository", "url": f"{server.url}/site.git", **more}
+    )
+
+
+def test_a_revision_comes_as_an_archive_known_by_its_digest(
+    server: GitServer, tmp_path: Path
+) -> None:
+    first = server.commit("site", FILES, "one")
+    second = server.commit("site", {**FILES, "public/index.php": "<?php echo 2;"}, "two")
+    wanted = source(server, docroot="public", environment_template="env.example", cron="* * * * *")
+    code = repository.fetch(wanted, Secret(TOKEN), tmp_path / "code")
+    assert (code.settings.commit, code.settings.docroot) == (second, "public")
+    assert code.template == "A=${SITE_URL}\n"
+    with tarfile.open(code.archive) as archive:
+        assert {m.name for m in archive.getmembers() if m.isfile()} == set(FILES)
+    again = repository.fetch(wanted, Secret(TOKEN), tmp_path / "code")
+    assert again == code
+    for revision in (first, "main"):
+        older = repository.fetch(source(server, revision=revision), Secret(TOKEN), tmp_path / "c")
+        assert older.settings.commit == (first if revision == first else second)
+    assert len(list((tmp_path / "c").iterdir())) == 1, "older archives go"
+
+
+def test_the_token_is_in_no_argument_and_no_environment(
+    server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.commit("site", FILES, "one")
+    started: list[str] = []
+    real = subprocess.run
+
+    def run(argv: list[str], **more: object) -> object:
+        started.append(repr((argv, more.get("env"))))
+        return real(argv, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(repository.subprocess, "run", run)
+    repository.fetch(source(server), Secret(TOKEN), tmp_path / "code")
+    # those of the server's own are not git's
+    ours = [text for text in started if "git-http-backend" not in text]
+    assert len(ours) == 4
+    assert not [text for text in ours if TOKEN in text or f"'{os.environ['HOME']}'" in text]
+
+
+def test_without_the_right_token_it_is_refused_and_says_where(
+    server: GitServer, tmp_path: Path
+) -> None:
+    server.commit("site", FILES, "one")
+    for token in (None, Secret("wrong")):
+        with pytest.raises(UsageError) as refused:
+            repository.fetch(source(server), token, tmp_path / "code")
+        assert refused.value.where == "application.source.url"
+        assert "wrong" not in str(refused.value)
+
+
+def test_all_that_the_repository_lacks_is_said_at_once(server: GitServer, tmp_path: Path) -> None:
+    links = {"in/a": "-> ../web", "in/b": "-> ../../x", "c": "-> /etc/passwd"}
+    broken = {"index.html": "x", ".gitmodules": "", "web": "a file", **links}
+    server.commit("site", broken, "one")
+    wanted = source(server, docroot="public", environment_template="no.env", cron="* * * * *")
+    with pytest.raises(AnswersError) as refused:
+        repository.fetch(wanted, Secret(TOKEN), tmp_path / "code")
+    for word in ("submodules", "docroot", "cron.php", "environment_template", "in/b is", "c is"):
+        assert word in str(refused.value)
+    assert "in/a" not in str(refused.value)
+    with pytest.raises(AnswersError, match="web is no folder"):
+        repository.fetch(source(server, docroot="web"), Secret(TOKEN), tmp_path / "code")
+
+
+def test_a_revision_that_is_not_there_is_no_traceback(server: GitServer, tmp_path: Path) -> None:
+    server.commit("site", FILES, "one")
+    with pytest.raises(UsageError, match="cannot be fetched"):
+        repository.fetch(source(server, revision="v9"), Secret(TOKEN), tmp_path / "code")

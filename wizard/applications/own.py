@@ -1,0 +1,90 @@
+"""Own code: PHP, or files that are served as they are. It comes as an archive (engine/code.py).
+
+`/srv/site/releases` holds a folder for each release, `current` is the link to the live one, and
+`shared` holds what the application writes, which all releases see.
+Must not import: pyinfra, gevent.
+"""
+
+from __future__ import annotations
+
+import json
+
+from wizard.machines.certificates import MYSQL_TRUST
+from wizard.machines.desired import Absent, Facts, File, Folder, Item, Part, Step
+from wizard.machines.job import CodeSettings, MachineJob
+from wizard.machines.places import LIBRARY, SITE
+from wizard.machines.remote import source
+from wizard.machines.templates import render
+from wizard.machines.webserver import SOCKET
+from wizard.secrets import Secret
+
+_CRON = "/etc/cron.d/build-usb-application"
+_PROGRAM = f"{LIBRARY}/release.py"
+
+
+class Static:
+    """Files that are served as they are."""
+
+    packages: tuple[str, ...] = ()
+    writable: tuple[str, ...] = (f"{SITE}/shared",)
+    runs = False
+
+    def nginx(self, job: MachineJob) -> str:
+        """Return nginx's locations."""
+        code = _code(job)
+        root = f"{SITE}/current/{code.docroot}".rstrip("/")
+        # as visitors name the folders that nothing is run in
+        inside = f"{code.docroot}/" if code.docroot else ""
+        closed = [path.removeprefix(inside) for path in code.writable if path.startswith(inside)]
+        return render("nginx/own.conf.j2", root=root, runs=self.runs, closed=closed, socket=SOCKET)
+
+    def parts(self, job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
+        """Return the folders, the settings file, cron, and the release."""
+        code = _code(job)
+        settings = f"{SITE}/settings/{code.digest[:16]}.env" if code.settings else ""
+        order = {
+            "digest": code.digest,
+            "commit": code.commit,
+            "docroot": code.docroot,
+            "writable": code.writable,
+            "settings": settings,
+            "host": job.hosts[0],
+            "health_path": code.health_path,
+        }
+        items: list[Item] = [
+            Folder(SITE),
+            Folder(f"{SITE}/releases"),
+            Folder(f"{SITE}/shared"),
+            # backups hold the folder: so they tell which code they are of
+            File(f"{SITE}/shared/.revision", f"{code.commit}\n"),
+            Folder(f"{SITE}/settings", mode=0o750, group="www-data"),
+            File(_PROGRAM, source("release")),
+        ]
+        if settings:
+            text = job.secrets["settings"]
+            items.append(File(settings, text, mode=0o640, group="www-data"))
+        if job.database.certificate:
+            # the settings file names it: the server must show this certificate
+            items.append(File(MYSQL_TRUST, job.database.certificate))
+        cron = code.cron if self.runs and job.leader else ""
+        items.append(
+            File(_CRON, render("cron/own.j2", when=cron, site=SITE)) if cron else Absent(_CRON)
+        )
+        release = Step(
+            "release",
+            f"python3 -I {_PROGRAM}",
+            f"readlink {SITE}/current",
+            Secret(json.dumps(order)),
+        )
+        return (Part("own-code", items=tuple(items), steps=(release,)),)
+
+
+class Php(Static):
+    """Own PHP."""
+
+    runs = True
+
+
+def _code(job: MachineJob) -> CodeSettings:
+    assert job.code is not None, "own code is fetched before a machine is configured"
+    return job.code

@@ -1,0 +1,111 @@
+"""Put own code in place: a folder a release, and one symbolic link that says which is live.
+
+JSON on stdin: digest, commit, docroot, writable, settings (a file, or empty), host, health_path.
+A release that is not well is switched back. Standard library only.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+SITE = Path("/srv/site")
+KEPT = 3  # releases: the live one and those to go back to
+
+
+def unpack(order: dict[str, Any], release: Path) -> None:
+    """Make the release's folder, whole or not at all."""
+    new = release.with_name(f".new-{release.name}")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    with tarfile.open(SITE / "archives" / f"{order['digest']}.tar") as archive:
+        # no link that leads out, no device, no owner of its own
+        archive.extractall(new, filter="data")
+    for path in order["writable"]:
+        share(new / path, SITE / "shared" / path)
+    if order["settings"]:
+        settings = new / ".env"
+        settings.unlink(missing_ok=True)
+        settings.symlink_to(order["settings"])
+    shutil.rmtree(release, ignore_errors=True)
+    new.rename(release)
+
+
+def share(inside: Path, shared: Path) -> None:
+    """Let a folder of the release be one that all releases share; PHP may write to it."""
+    if not shared.exists():
+        part = shared.with_name(f".new-{shared.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        if inside.is_dir():
+            shutil.copytree(inside, part, symlinks=True)
+        else:
+            part.mkdir(parents=True)
+        user = pwd.getpwnam("www-data")
+        for path in (part, *part.rglob("*")):
+            os.lchown(path, user.pw_uid, user.pw_gid)
+        part.rename(shared)
+    if inside.is_dir() and not inside.is_symlink():
+        shutil.rmtree(inside)
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    inside.unlink(missing_ok=True)
+    inside.symlink_to(shared)
+
+
+def switch(release: Path) -> None:
+    """Let the link lead to a release: from one moment to the next."""
+    new = SITE / ".current-new"
+    new.unlink(missing_ok=True)
+    new.symlink_to(release)
+    new.replace(SITE / "current")
+
+
+def status(order: dict[str, Any]) -> str:
+    """Return the HTTP status of the health path, asked of this machine."""
+    host = order["host"]
+    asked = ["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "30"]
+    asked += ["--resolve", f"{host}:443:127.0.0.1", f"https://{host}{order['health_path']}"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def forget(live: Path) -> None:
+    """Delete the releases that are older than those kept, and archives that are unpacked."""
+    releases = [path for path in (SITE / "releases").iterdir() if path.name[0] != "."]
+    old = sorted(releases, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]
+    for path in old:
+        if path != live:
+            shutil.rmtree(path)
+    for archive in (SITE / "archives").iterdir():
+        if archive.stem[:16] != live.name:
+            archive.unlink()
+
+
+def main() -> None:
+    """Unpack, switch, ask; switch back if the answer is not 200."""
+    order = json.load(sys.stdin)
+    release = SITE / "releases" / order["digest"][:16]
+    if not release.is_dir():
+        try:
+            unpack(order, release)
+        except tarfile.TarError as error:
+            sys.exit(f"the archive of {order['commit'][:12]} is refused: {error}")
+    os.utime(release)
+    current = SITE / "current"
+    before = current.readlink() if current.is_symlink() else None
+    switch(release)
+    answer = status(order)
+    if answer != "200":
+        if before is not None and before != release and before.is_dir():
+            switch(before)
+            what = f"the one before ({before.name}) is live again"
+        else:
+            what = "there is none before it to go back to"
+        sys.exit(f"{order['health_path']} of {order['commit'][:12]} answers {answer}: {what}")
+    forget(release)
+
+
+main()
