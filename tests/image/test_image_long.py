@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -69,6 +70,36 @@ def test_volume_over_a_power_cut(image: Image, tmp_path: Path) -> None:
         helper(machine, "close")
         machine.run("systemctl --no-block poweroff")
         machine.wait_off()
+
+
+@pytest.mark.parametrize("harm", ["none", "a flipped bit", "cut short"])
+def test_check_this_medium(image: Image, tmp_path: Path, harm: str) -> None:
+    """The menu entry says in words whether the stick holds what it should, and uses none of it."""
+    stick = image.stick(tmp_path / "stick.img")
+    file = "/live/product.squashfs"
+    if harm == "a flipped bit":
+        image.flip(stick, file)
+    elif harm == "cut short":
+        start, size = image.place_of(file)
+        os.truncate(stick, start + size // 2)
+    with Machine(tmp_path / "computer", Computer(stick, image.direct("c"))) as machine:
+        machine.serial.wait("^BUILDUSB: medium (good|damaged)", START)
+        print(json.dumps({"harm": harm, "seconds_to_verdict": round(machine.seconds())}))
+        machine.serial.wait("it restarts by itself in two minutes", 60)
+        machine.picture("verdict")
+        said = machine.serial.text()
+        machine.serial.write("\r")
+        machine.wait_off()
+    if harm == "none":
+        assert "This medium is good: all" in said
+    else:
+        assert "This medium is DAMAGED. Do not use it" in said
+    if harm == "a flipped bit":
+        assert re.findall(r"^(\S+): FAILED", said, re.M) == [f".{file}"]
+    if harm == "cut short":
+        # the list of checksums is at the end
+        assert "sha256sum.txt: no checksum lines found" in said
+    assert "Mounting" not in said.split("checking this medium")[1]
 
 
 def test_no_firmware_variable_is_written(image: Image, tmp_path: Path) -> None:
