@@ -32,7 +32,17 @@ PROGRAMS = (
     "mkfs.vfat",
 )
 _EARLY = ("9p", "9pnet_virtio", "overlay")
-_LATE = ("xhci-pci", "usb-storage", "sd_mod", "vfat", "nls_cp437", "nls_ascii", "ext4", "dm-crypt")
+_LATE = (
+    "xhci-pci",
+    "usb-storage",
+    "sd_mod",
+    "vfat",
+    "isofs",
+    "nls_cp437",
+    "nls_ascii",
+    "ext4",
+    "dm-crypt",
+)
 _CRYPTO = ("aesni-intel", "xts", "algif_skcipher", "crc32c_generic")
 _INIT = """#!/bin/busybox sh
 B=/bin/busybox
