@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.contract.scenario import BUILDER, RULES, destroy, make, persist
 from tests.emulators.aws import ACCESS_KEY, SECRET_KEY, STRANGER, TOKEN, AwsEmulator, Key
 from wizard.answers import loader
 from wizard.errors import (
@@ -44,20 +45,11 @@ from wizard.providers.base import (
     ResourceKind,
     Size,
 )
-from wizard.rules import ANYONE, BUILD_MACHINE, Rented, Role, Rule, from_networks, from_role
+from wizard.rules import Rented, Role, Rule, from_networks, from_role
 from wizard.secrets import Secret
 from wizard.storage.s3 import S3Bucket
 
-T = TypeVar("T")
 REGION = "eu-central-1"
-BUILDER = "198.51.100.7"
-RULES = (
-    Rule(Role.WEBSERVER, 1035, BUILD_MACHINE, "administration"),
-    Rule(Role.WEBSERVER, 1035, from_role(Role.DATABASE), "SSH between the machines"),
-    Rule(Role.WEBSERVER, 443, ANYONE, "the website"),
-    Rule(Role.DATABASE, 1035, BUILD_MACHINE, "administration"),
-    Rule(Role.DATABASE, 2035, from_role(Role.WEBSERVER), "the database"),
-)
 ANSWERS = """
 version: 1
 name: demo
@@ -119,28 +111,8 @@ def database_spec(provider: AwsProvider, engine: str = "mysql") -> DatabaseSpec:
 
 def deploy(provider: AwsProvider) -> None:
     """Everything of a deployment, as the engine asks for it."""
-    network = provider.ensure_network("demo")
-    provider.ensure_firewall("demo", RULES, enabled=True)
-    for name, role in (("web1", Role.WEBSERVER), ("db1", Role.DATABASE)):
-        provider.ensure_machine(spec(network.id, name, role=role))
+    make(provider, spec)
     provider.ensure_file_system("demo")
-
-
-def persist(act: Callable[[], T]) -> T:
-    """Do it as the engine does: again after every error that may pass."""
-    for _ in range(30):
-        try:
-            return act()
-        except TransientError:
-            continue
-    raise AssertionError("it never succeeds")
-
-
-def destroy(provider: AwsProvider) -> None:
-    found = persist(lambda: provider.resources("demo"))
-    for kind in ResourceKind:
-        for resource in [r for r in found if r.kind is kind]:
-            persist(lambda resource=resource: provider.delete(resource))  # type: ignore[misc]
 
 
 WHOLE = {

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.test_aws import REGION, database_spec, opened, persist
+from tests.contract.scenario import persist
+from tests.contract.test_aws import REGION, database_spec, opened
 from tests.emulators.aws import AwsEmulator
 from wizard.errors import InterruptedRunError, NotSupportedError, ProviderError, TransientError
 from wizard.events import silent

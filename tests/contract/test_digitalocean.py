@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
+from tests.contract.scenario import BUILDER, RULES, destroy, make, persist
 from tests.emulators import openapi
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator, error, refuse
 from tests.emulators.server import Reply
@@ -27,21 +28,12 @@ from wizard.providers.base import (
     Size,
 )
 from wizard.providers.digitalocean import DigitalOceanProvider
-from wizard.rules import ANYONE, BUILD_MACHINE, Rented, Role, Rule, from_networks, from_role
+from wizard.rules import Rented, Role, Rule, from_networks, from_role
 from wizard.secrets import Secret
 
-T = TypeVar("T")
-BUILDER = "198.51.100.7"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJJJ demo"
 ZONE = "example.org"
 WWW = RecordSet(f"www.{ZONE}", ("192.0.2.1", "192.0.2.2"), 120)
-RULES = (
-    Rule(Role.WEBSERVER, 1035, BUILD_MACHINE, "administration"),
-    Rule(Role.WEBSERVER, 1035, from_role(Role.DATABASE), "SSH between the machines"),
-    Rule(Role.WEBSERVER, 443, ANYONE, "the website"),
-    Rule(Role.DATABASE, 1035, BUILD_MACHINE, "administration"),
-    Rule(Role.DATABASE, 2035, from_role(Role.WEBSERVER), "the database"),
-)
 
 
 @pytest.fixture
@@ -92,27 +84,7 @@ def database_spec(provider: DigitalOceanProvider) -> DatabaseSpec:
 
 def deploy(provider: DigitalOceanProvider) -> None:
     """Everything of a deployment, as the engine asks for it."""
-    provider.ensure_firewall("demo", RULES, enabled=True)
-    network = provider.ensure_network("demo")
-    for name, role in (("web1", Role.WEBSERVER), ("db1", Role.DATABASE)):
-        provider.ensure_machine(spec(network.id, name, role=role))
-
-
-def persist(act: Callable[[], T]) -> T:
-    """Do it as the engine does: again after every error that may pass."""
-    for _ in range(10):
-        try:
-            return act()
-        except TransientError:
-            continue
-    raise AssertionError("it never succeeds")
-
-
-def destroy(provider: DigitalOceanProvider) -> None:
-    found = persist(lambda: provider.resources("demo"))
-    for kind in ResourceKind:
-        for resource in [r for r in found if r.kind is kind]:
-            persist(lambda resource=resource: provider.delete(resource))  # type: ignore[misc]
+    make(provider, spec)
 
 
 def left(api: DigitalOceanEmulator) -> dict[str, int]:

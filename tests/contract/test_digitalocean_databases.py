@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
+from tests.contract.scenario import BUILDER, persist
 from tests.emulators import openapi
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator, error
 from tests.emulators.server import Reply
@@ -21,7 +22,6 @@ from wizard.providers.digitalocean import DigitalOceanProvider
 from wizard.rules import Rented, Role, Rule, from_role
 from wizard.secrets import Secret
 
-T = TypeVar("T")
 REACH = tuple(
     Rule(Rented.DATABASE, 25060, from_role(role), "the database")
     for role in (Role.WEBSERVER, Role.DATABASE)
@@ -41,7 +41,7 @@ def provider(api: DigitalOceanEmulator) -> DigitalOceanProvider:
 
 
 def opened(api: DigitalOceanEmulator, **changes: Any) -> DigitalOceanProvider:
-    account = Account(Secret(TOKEN), "fra1", "198.51.100.7", api.url, database="mysql")
+    account = Account(Secret(TOKEN), "fra1", BUILDER, api.url, database="mysql")
     return DigitalOceanProvider(replace(account, **changes), pause=lambda _seconds: None)
 
 
@@ -58,15 +58,6 @@ def spec(provider: DigitalOceanProvider, deployment: str = "demo") -> DatabaseSp
         rules=REACH,
         password=Secret("not used here"),
     )
-
-
-def persist(act: Callable[[], T]) -> T:
-    for _ in range(10):
-        try:
-            return act()
-        except TransientError:
-            continue
-    raise AssertionError("it never succeeds")
 
 
 def delete(provider: DigitalOceanProvider) -> None:
