@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.emulators.aws import AwsEmulator, AwsRequest
+from tests.emulators.rented import Feed
+from tests.emulators.rented_database import ROLE, RentedDatabase
 from tests.emulators.server import Reply
 from wizard.lab import addresses
 from wizard.lab.namespaces import OtherNetwork
@@ -41,6 +43,8 @@ class RentedAws(AwsEmulator):
 
     laboratory: Any
     deployment = "demo"
+    feed: Feed | None = None
+    server: RentedDatabase | None = None
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -103,6 +107,27 @@ class RentedAws(AwsEmulator):
         lab = self.laboratory.provider
         lab.delete(Resource(ResourceKind.MACHINE, machine, machine, self.deployment))
 
+    def begin_database(self, database: Any, password: str) -> str:
+        assert self.feed is not None
+        host = f"{database.db_instance_identifier}.rds.{self.feed.zone}"
+        self.server = RentedDatabase(
+            self.laboratory,
+            self.authority(database.region),
+            host,
+            database.port,
+            database.master_username,
+            password,
+        )
+        self.feed.fix(host, self.server.address)
+        return host
+
+    def database_is_ready(self, database: Any) -> bool:
+        return self.server is not None and self.server.ready
+
+    def end_database(self, name: str) -> None:
+        assert self.server is not None
+        self.server.end()
+
     def groups_changed(self) -> None:
         """Make the lab's firewall what all security groups let in together."""
         (region,) = self._known
@@ -121,6 +146,8 @@ class RentedAws(AwsEmulator):
 
 
 def _role(name: str) -> Role | None:
+    if name.endswith(".managed-database"):
+        return ROLE
     return next((role for role in Role if name.endswith(f".{role}")), None)
 
 

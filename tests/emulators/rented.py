@@ -79,7 +79,7 @@ class RentedDigitalOcean(DigitalOceanEmulator):
         self.server = RentedDatabase(
             self.laboratory, self.authority, host, 25060, "doadmin", cluster["_password"]
         )
-        self.feed.fixed.append((host, 60, self.server.address))
+        self.feed.fix(host, self.server.address)
         return host
 
     def database_is_ready(self, cluster: dict[str, Any]) -> bool:
@@ -125,17 +125,24 @@ def _sources(sources: dict[str, list[str]]) -> list[Source]:
 
 class Feed:
     """Keeps the A records of the lab's name server equal to those of an emulated DNS API, and the
-    `fixed` ones beside them."""
+    fixed ones beside them."""
 
     def __init__(self, server: DnsServer, zone: str) -> None:
         self._server = server
         self.zone = zone
-        self.fixed: list[tuple[str, int, str]] = []
+        self._fixed: list[tuple[str, int, str]] = []
+        self._told: list[tuple[str, int, str]] = []
         self._served: frozenset[tuple[str, int, str]] = frozenset()
+
+    def fix(self, name: str, address: str) -> None:
+        """Serve a name that no API knows."""
+        self._fixed.append((name, 60, address))
+        self.serve(self._told)
 
     def serve(self, records: list[tuple[str, int, str]]) -> None:
         """Make it so; records are name, TTL in seconds, address."""
-        now = frozenset([*records, *self.fixed])
+        self._told = records
+        now = frozenset([*records, *self._fixed])
         if now == self._served:
             return
         key = self._server.key

@@ -150,6 +150,7 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
         aws.laboratory = laboratory
         cloudflare = ServedCloudflare(openapi.document("cloudflare"), listener())
         feed = Feed(services.dns, ZONE)
+        aws.feed = feed
         cloudflare.feed = feed
         cloudflare.add_zone(ZONE)
         if zone == "digitalocean":

@@ -327,6 +327,33 @@ def test_a_cloud_works_once_it_knows_the_build_machine() -> None:
         assert len(caught.value.why.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("cloud", "database", "refused"),
+    [
+        ("digitalocean", "{engine: mysql, managed: true}", ""),
+        ("digitalocean", "{engine: mysql, managed: true, size: db-s-2vcpu-4gb}", ""),
+        ("aws", "{engine: mysql, managed: true}", ""),
+        ("aws", "{engine: mariadb, managed: true, size: db.t4g.medium}", ""),
+        ("aws", "{engine: mysql}", "database.engine"),
+        ("digitalocean", "{engine: mysql}", "database.engine"),
+        ("hetzner", "{engine: mysql}", "database.engine"),
+    ],
+)
+def test_managed_databases_work_where_they_are_rented(
+    cloud: str, database: str, refused: str
+) -> None:
+    text = CLOUD.replace("name: digitalocean", f"name: {cloud}") + f"database: {database}\n"
+    problems = [p.key for p in support.unsupported(loads(text, "a.yaml"))]
+    assert [key for key in problems if key != "provider.name"] == ([refused] if refused else [])
+
+
+def test_a_size_is_for_a_managed_database() -> None:
+    with pytest.raises(AnswersError, match=r"database.size.*managed: true"):
+        loads(CLOUD + "database: {size: db-s-1vcpu-1gb}\n", "a.yaml")
+    with pytest.raises(AnswersError, match=r"database.managed"):
+        loads(REHEARSAL.replace("mode: development", "database: {managed: true}"), "a.yaml")
+
+
 def test_every_setting_works_or_is_named() -> None:
     # a key added to the model without a thought for `support` shows up in the reference as
     # working: these are the sections that do today

@@ -60,7 +60,7 @@ AUTHORITIES = ("letsencrypt", "letsencrypt-staging", ORIGIN)
 """The authorities known by name that work; any URL does."""
 
 
-MANAGED: Mapping[str, tuple[str, ...]] = {}
+MANAGED: Mapping[str, tuple[str, ...]] = {"aws": ("mariadb", "mysql"), "digitalocean": ("mysql",)}
 """The engines of managed databases that work, by provider; own databases are MariaDB."""
 
 
