@@ -19,7 +19,7 @@ APT_IMAGE := qemu-system-x86 ovmf xorriso mtools squashfs-tools sbsigntool opens
   lvm2 ntfs-3g dosfstools e2fsprogs fdisk
 
 # as many processes as cores; tests/conftest.py says what must not run beside its like
-SIDE_BY_SIDE := -n auto --dist loadgroup
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 
 export BUILD_USB_HOME := $(REHEARSAL)/home
 # Debian's root file system for machines is built once (about 2 minutes) and shared by all labs

@@ -1,17 +1,29 @@
-"""How tests run side by side (`pytest -n auto --dist loadgroup`)."""
+"""How tests run side by side (`pytest -n auto --dist loadfile --no-loadscope-reorder`)."""
 
 from __future__ import annotations
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-ALONE = ("lab", "image")
-"""Marked so, tests run one after the other: they share one lab or one image, count what is left
-on the computer, or need a core for themselves."""
+ALONE = (("tests/lab/", "tests/contract/test_providers.py"), ("tests/image/",))
+"""Tests of each of these run one after the other: they share one lab or one image, and count what
+is left on the computer. They take longest, so they begin first."""
+
+
+class Scheduling(LoadScopeScheduling):
+    """Gives each process a whole file, or all that must not run beside its like."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        whole = (paths[0] for paths in ALONE if nodeid.startswith(paths))
+        return next(whole, nodeid.split("::", 1)[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Return what shares tests out to the processes."""
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of each of those marks in one process."""
-    for item in items:
-        for mark in ALONE:
-            if item.get_closest_marker(mark):
-                item.add_marker(pytest.mark.xdist_group(mark))
+    """Let what takes longest begin first."""
+    items.sort(key=lambda item: not any(item.nodeid.startswith(paths) for paths in ALONE))

@@ -28,8 +28,6 @@ LOOKS = {
 # the larger pictures are of the screens that gain by room
 LARGE = {"welcome", "mode", "sizes", "review", "deploy", "dashboard"}
 WRITE = os.environ.get("BUILD_USB_SNAPSHOTS") == "write"
-# the walk over the screens that all tests here look at is made once
-pytestmark = pytest.mark.xdist_group("pictures")
 
 
 @dataclass
