@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from wizard.autoscaler.fleet import Fleet, Phase
-from wizard.engine import agents, deploy, graph, ssh
+from wizard.engine import agents, graph, joining, site, ssh
 from wizard.engine.context import Context
 from wizard.engine.graph import Step
 from wizard.errors import BuildUsbError
@@ -60,7 +60,7 @@ class Crew:
         self._point()
         if not self._settled:
             self._settled = True
-            self._begin("settle", lambda stop: self._run(deploy.leaving(self._context), stop))
+            self._begin("settle", lambda stop: self._run(joining.leave(self._context), stop))
         for webserver in fleet.of(Phase.BUILDING):
             if webserver.name not in self.built | self.failed:
                 self._begin(webserver.name, lambda stop, n=webserver.name: self._build(n, stop))  # type: ignore[misc]
@@ -101,7 +101,7 @@ class Crew:
 
     def _build(self, name: str, stop: threading.Event) -> None:
         try:
-            self._run(deploy.joining(self._context, self._planned(name), self._turn), stop)
+            self._run(joining.join(self._context, self._planned(name), self._turn), stop)
         except BaseException:
             if not stop.is_set():
                 self.failed.add(name)
@@ -115,7 +115,7 @@ class Crew:
             log.warning("%s: its services do not restart: %s", name, errors[-500:])
 
     def _keep(self, name: str, stop: threading.Event) -> None:
-        self._run(deploy.keeping(self._context, self._planned(name)), stop)
+        self._run(joining.keep(self._context, self._planned(name)), stop)
         self.kept = name
 
     def _remove(self, fleet: Fleet, present: dict[str, Machine]) -> None:
@@ -141,7 +141,7 @@ class Crew:
             Resource(ResourceKind.MACHINE, machine.id, machine.name, deployment)
         )
         with self._turn:
-            self._run(deploy.leaving(self._context), stop)
+            self._run(joining.leave(self._context), stop)
 
     def _point(self) -> None:
         """Make DNS answer with those that are published, if they are others than last time."""
@@ -154,7 +154,7 @@ class Crew:
             return
 
         def work(stop: threading.Event) -> None:
-            self._run([Step("dns", "DNS records", lambda r: deploy.point(context, r))], stop)
+            self._run([Step("dns", "DNS records", lambda r: site.point(context, r))], stop)
             self._pointed = (time.monotonic(), addresses)
 
         self._begin("dns", work)

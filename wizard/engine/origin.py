@@ -14,6 +14,8 @@ from wizard.home.store import SecretStore
 from wizard.machines.certificates import private_key
 from wizard.secrets import Secret
 
+STEP = "origin"
+"""The step that orders a certificate."""
 _KEY = "origin_key"
 _PROVIDER = "cloudflare"
 

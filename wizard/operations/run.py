@@ -14,10 +14,10 @@ from wizard.engine import backups, fleets, graph, managed
 from wizard.engine import state as states
 from wizard.engine.context import Context
 from wizard.engine.deploy import steps as deploy_steps
-from wizard.engine.deploy import write_ssh_files
 from wizard.engine.destroy import destroy as run_destroy
 from wizard.engine.fleets import Record
 from wizard.engine.graph import Step, StepResult
+from wizard.engine.machine import write_ssh_files
 from wizard.errors import BuildUsbError, NotSupportedError, ProviderError, UsageError
 from wizard.events import Event, EventKind, EventSink, silent, tee
 from wizard.home.files import append_line, write_atomic
