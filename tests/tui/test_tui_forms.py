@@ -87,7 +87,6 @@ def test_choices_are_made_by_arrows_and_space_only(session: Session) -> None:
         text = screen_text(app)
         assert "(*) production" in text
         assert "scaler1" in text
-        assert "Not yet; works in this version: development" in text
 
     driven(wizard(session), drive)
 

@@ -74,6 +74,7 @@ STATE = State(
     bucket="b",
     provider="local",
     hosts=("www.rehearsal.test",),
+    application="wordpress",
     admin_user="editor",
     url="https://127.77.0.11/",
     machines={
