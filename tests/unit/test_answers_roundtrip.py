@@ -95,6 +95,14 @@ OWN = some(
     cron=or_null(st.sampled_from(["* * * * *", "*/15 0-6 1,15 * 0"])),
     database=st.booleans(),
 )
+# nothing is run of a static site
+STATIC = OWN.map(
+    lambda own: {
+        key: value
+        for key, value in own.items()
+        if key not in ("composer", "cron", "environment_template")
+    }
+)
 
 
 @st.composite
@@ -109,7 +117,7 @@ def documents(draw: DrawFn) -> dict[str, Any]:
     dns = draw(st.sampled_from(["rfc2136", "cloudflare", "route53", "none"]))
     fresh = st.just({"kind": "fresh"})
     source = draw(
-        st.one_of(OWN, BASELINE, BACKUP)
+        st.one_of(STATIC if kind == "static" else OWN, BASELINE, BACKUP)
         if kind in ("php", "static")
         else st.one_of(fresh, BASELINE, BACKUP)
     )
