@@ -27,6 +27,7 @@ class Static:
 
     packages: tuple[str, ...] = ()
     writable: tuple[str, ...] = (f"{SITE}/shared",)
+    uploads = ""
     runs = False
 
     def nginx(self, job: MachineJob) -> str:
