@@ -167,6 +167,7 @@ def test_a_backup_of_a_site_that_is_gone_lives_elsewhere(cloud: Cloud, tmp_path:
     files, rows, prefix = old.files(), old.rows(), old.prefix()
     wanted = comparable(rows, prefix, hashed(old))
     old_password = hashed(old)
+    bucket = cloud.state().bucket
     cloud.run("destroy", "--yes", "--without-last-backup", "demo")
 
     values = yaml.safe_load(cloud.answers.read_text())
@@ -192,7 +193,8 @@ def test_a_backup_of_a_site_that_is_gone_lives_elsewhere(cloud: Cloud, tmp_path:
     }  # fmt: skip
     refused = deploy(check=False)
     assert "no bucket holds backups of gone" in refused.stderr
-    values["application"]["source"]["deployment"] = "demo"
+    # there may be others of that name in the store
+    values["application"]["source"] |= {"deployment": "demo", "bucket": f"{bucket}-backups"}
     assert not cloud.laboratory.provider.machines("demo")
     events = [json.loads(line) for line in deploy().stdout.splitlines()]
     assert events[-1]["kind"] == "run-done"
