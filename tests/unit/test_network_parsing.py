@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.recorded_network import OFFLINE, SCANNED, Recorded, scan_line
@@ -73,6 +73,7 @@ def test_hostile_names_are_shown_harmlessly_and_refused() -> None:
 
 
 @given(st.binary(max_size=64))
+@example("\N{NO-BREAK SPACE}".encode())
 def test_no_name_can_command_a_terminal(ssid: bytes) -> None:
     name = nmcli.shown(ssid)
     assert name.isprintable()

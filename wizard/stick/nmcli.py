@@ -245,12 +245,12 @@ def access_points(text: str, known: Iterable[bytes] = ()) -> list[AccessPoint]:
 def shown(ssid: bytes) -> str:
     """Return a network's name without what could command or confuse a terminal or a reader.
 
-    Control, formatting (also right-to-left) and unassigned characters become `?`.
+    Control, formatting (also right-to-left) and unassigned characters, and separators that are no
+    plain blank, become `?`.
     """
     text = ssid.decode(errors="replace")[:_SHOWN]
     harmless = "".join(
-        "?" if unicodedata.category(letter)[0] == "C" or letter == "\ufffd" else letter
-        for letter in text
+        letter if letter.isprintable() and letter != "\ufffd" else "?" for letter in text
     )
     # a name of nothing but blanks would be an empty line
     return harmless if harmless.strip() else f"'{harmless}'"
