@@ -3,8 +3,9 @@
 What is made is found again by the tag `build-usb:deployment`. The parts: `aws_network` (VPC,
 subnets, security groups), `aws_databases` (RDS) with `aws_authority`, `aws_machines`, `aws_images`,
 `aws_files` (the shared folder at EFS), `aws_roles` (what machines may do), `aws_facts` with
-`aws_prices` and `aws_database_prices`, `aws_rights` and `aws_policy` (what we may do), `aws_values`
-(how EC2 says it), `aws_api` (calls and errors), `aws_session` (credentials).
+`aws_prices` and `aws_database_prices` of the `aws_price_list`, `aws_rights` and `aws_policy` (what
+we may do), `aws_values` (how EC2 says it), `aws_api` (calls and errors), `aws_session`
+(credentials).
 """
 
 from __future__ import annotations

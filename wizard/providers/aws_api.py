@@ -168,6 +168,23 @@ class Api:
             self.pause(wait)
             wait = min(wait * 1.5, 5.0)
 
+    def remove(
+        self,
+        operation: str,
+        doing: str,
+        *,
+        region: str = "",
+        fine: tuple[str, ...] = (),
+        **what: Any,
+    ) -> None:
+        """Ask for something to be gone; what is gone already is no error, nor are the codes
+        `fine`."""
+        try:
+            self.call(operation, doing, region=region, **what)
+        except ProviderError as error:
+            if not is_missing(error) and error.code not in fine:
+                raise
+
     def pages(
         self, operation: str, key: str, doing: str, *, region: str = "", **wanted: Any
     ) -> list[dict[str, Any]]:

@@ -14,15 +14,15 @@ from typing import Any
 
 from wizard.errors import ProviderError
 from wizard.home.files import write_atomic
-from wizard.providers.aws_api import HOME, Api
+from wizard.providers.aws_api import Api
 from wizard.providers.aws_databases import PORT, STORAGE
-from wizard.providers.aws_prices import HOURS
+from wizard.providers.aws_price_list import HOURS, products
 from wizard.providers.base import DatabaseFacts, Size
 
+_DOING = "read Amazon's price list of databases"
 # what the price list calls them
 _ENGINES = {"mariadb": "MariaDB", "mysql": "MySQL"}
 _LEAST_MEMORY = 1024  # MiB
-_HIGHEST = 1000  # USD an hour; what is beyond is a mistake
 # GiB in the price list's words, such as "0.5 GiB"
 _MEMORY = re.compile(r"([\d,]+(?:\.\d+)?) GiB")
 
@@ -83,41 +83,13 @@ def _facts(prices: _Prices) -> DatabaseFacts | None:
 def _products(
     api: Api, region: str, engine: str, attributes: dict[str, str]
 ) -> list[tuple[dict[str, Any], Decimal]]:
-    """Return the attributes and the price of what has these."""
-    doing = "read Amazon's price list of databases"
     wanted = {
         "databaseEngine": _ENGINES[engine],
         "deploymentOption": "Single-AZ",
         "regionCode": region,
         **attributes,
     }
-    items = api.pages(
-        "pricing.get_products",
-        "PriceList",
-        doing,
-        region=HOME,
-        ServiceCode="AmazonRDS",
-        Filters=[
-            {"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in wanted.items()
-        ],
-        FormatVersion="aws_v1",
-        MaxResults=100,
-    )
-    found = []
-    for item in items:
-        try:
-            product = json.loads(item) if isinstance(item, str) else item
-            own = dict(product["product"]["attributes"])
-            for term in product["terms"].get("OnDemand", {}).values():
-                for dimension in term["priceDimensions"].values():
-                    price = Decimal(dimension["pricePerUnit"]["USD"])
-                    if not 0 <= price < _HIGHEST:
-                        raise ValueError(f"{price} USD for {own.get('instanceType')}")
-                    if price:
-                        found.append((own, price))
-        except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
-            raise api.senseless(doing, f"{type(error).__name__}: {error}") from error
-    return found
+    return products(api, _DOING, "AmazonRDS", wanted)
 
 
 def _sizes(api: Api, region: str, engine: str) -> dict[str, tuple[int, int, Decimal]]:
@@ -140,7 +112,7 @@ def _storage(api: Api, region: str, engine: str) -> Decimal:
         wanted["databaseEngine"] = "Any"
         prices = [price for _, price in _products(api, region, engine, wanted)]
     if not prices:
-        raise api.senseless("read Amazon's price list of databases", "it has no price of gp3")
+        raise api.senseless(_DOING, "it has no price of gp3")
     return min(prices)
 
 

@@ -107,10 +107,12 @@ class FileSystems:
 
         for target in self._targets(identity):
             if target.get("LifeCycleState") not in ("deleting", "deleted"):
-                self._gone("efs.delete_mount_target", doing, MountTargetId=target["MountTargetId"])
+                self._api.remove(
+                    "efs.delete_mount_target", doing, MountTargetId=target["MountTargetId"]
+                )
         # EFS refuses to delete what is still reached
         wait_until(has_no_targets, f"closing the file system {identity}", _DEATH, self._api.pause)
-        self._gone("efs.delete_file_system", doing, FileSystemId=identity)
+        self._api.remove("efs.delete_file_system", doing, FileSystemId=identity)
         wait_until(lambda: self.find(deployment) is None, doing, _DEATH, self._api.pause)
 
     def _create(self, deployment: str) -> None:
@@ -185,11 +187,4 @@ class FileSystems:
         except ProviderError as error:
             # made before, and not listed yet
             if error.code != "MountTargetConflict":
-                raise
-
-    def _gone(self, operation: str, doing: str, **what: Any) -> None:
-        try:
-            self._api.call(operation, doing, **what)
-        except ProviderError as error:
-            if not is_missing(error):
                 raise

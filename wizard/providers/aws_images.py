@@ -166,13 +166,13 @@ class Images:
         doing = f"delete {copy.name}"
         snapshots = [copy.id]
         if copy.id.startswith("ami-"):
-            self._gone("ec2.deregister_image", doing, ImageId=copy.id)
+            self._api.remove("ec2.deregister_image", doing, ImageId=copy.id)
             # by their name, not by the image's word: a run that was killed here finds them again
             named = {"Name": "tag:Name", "Values": [copy.name]}
             listed = self._own_snapshots(copy.deployment, named)
             snapshots = [str(snapshot["SnapshotId"]) for snapshot in listed]
         for snapshot in snapshots:
-            self._gone("ec2.delete_snapshot", doing, SnapshotId=snapshot)
+            self._api.remove("ec2.delete_snapshot", doing, SnapshotId=snapshot)
 
     def _own_snapshots(self, deployment: str, *filters: dict[str, Any]) -> list[dict[str, Any]]:
         return self._api.pages(
@@ -182,13 +182,6 @@ class Images:
             OwnerIds=["self"],
             Filters=[*values.ours(deployment), *filters],
         )
-
-    def _gone(self, operation: str, doing: str, **what: Any) -> None:
-        try:
-            self._api.call(operation, doing, **what)
-        except ProviderError as error:
-            if not is_missing(error):
-                raise
 
 
 def _snapshots(image: dict[str, Any]) -> list[str]:

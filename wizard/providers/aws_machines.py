@@ -164,7 +164,7 @@ class Machines:
         if is_gone():
             return
         try:
-            self._terminate(identity, doing)
+            self._api.remove("ec2.terminate_instances", doing, InstanceIds=[identity])
         except ProviderError as error:
             if error.code != _PROTECTED:
                 raise
@@ -174,15 +174,8 @@ class Machines:
                 InstanceId=identity,
                 DisableApiTermination={"Value": False},
             )
-            self._terminate(identity, doing)
+            self._api.remove("ec2.terminate_instances", doing, InstanceIds=[identity])
         wait_until(is_gone, f"deleting {name}", _DEATH, self._api.pause)
-
-    def _terminate(self, identity: str, doing: str) -> None:
-        try:
-            self._api.call("ec2.terminate_instances", doing, InstanceIds=[identity])
-        except ProviderError as error:
-            if not is_missing(error):
-                raise
 
 
 def _state(instance: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from wizard.errors import ProviderError
 from wizard.providers import aws_values as values
-from wizard.providers.aws_api import Api, is_missing, wait_until
+from wizard.providers.aws_api import Api, wait_until
 from wizard.rules import Role, Rule
 
 _ZONES = 2
@@ -188,8 +188,10 @@ class Networks:
         doing = f"delete the internet gateway {gateway}"
         if vpc:
             what = {"InternetGatewayId": gateway, "VpcId": vpc}
-            self._gone("ec2.detach_internet_gateway", doing, ("Gateway.NotAttached",), **what)
-        self._gone("ec2.delete_internet_gateway", doing, InternetGatewayId=gateway)
+            self._api.remove(
+                "ec2.detach_internet_gateway", doing, fine=("Gateway.NotAttached",), **what
+            )
+        self._api.remove("ec2.delete_internet_gateway", doing, InternetGatewayId=gateway)
 
     # -- security groups ---------------------------------------------------------------------------
 
@@ -329,7 +331,9 @@ class Networks:
                 doing = f"let go of the security group {group}"
                 entries = values.entries(other, named)
                 self._change(doing, "revoke", str(other["GroupId"]), entries)
-        self._gone("ec2.delete_security_group", f"delete the security group {group}", GroupId=group)
+        self._api.remove(
+            "ec2.delete_security_group", f"delete the security group {group}", GroupId=group
+        )
 
     def delete(self, deployment: str, vpc: str) -> None:
         """Delete a VPC with all that is in it but machines. "": what was left without one."""
@@ -341,18 +345,11 @@ class Networks:
             return
         for subnet in self.subnets(vpc):
             doing = f"delete the subnet {subnet['SubnetId']}"
-            self._gone("ec2.delete_subnet", doing, SubnetId=subnet["SubnetId"])
+            self._api.remove("ec2.delete_subnet", doing, SubnetId=subnet["SubnetId"])
         for group in self.groups(deployment):
             if group["VpcId"] == vpc:
                 self.delete_group(deployment, str(group["GroupId"]))
-        self._gone("ec2.delete_vpc", f"delete the VPC {vpc}", VpcId=vpc)
-
-    def _gone(self, operation: str, doing: str, fine: tuple[str, ...] = (), **what: Any) -> None:
-        try:
-            self._api.call(operation, doing, **what)
-        except ProviderError as error:
-            if not is_missing(error) and error.code not in fine:
-                raise
+        self._api.remove("ec2.delete_vpc", f"delete the VPC {vpc}", VpcId=vpc)
 
 
 def _range(deployment: str) -> str:

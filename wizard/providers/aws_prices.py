@@ -1,7 +1,4 @@
-"""What machines cost: Amazon's price list, kept in the build home for a day, or an older one.
-
-The list has no addresses in most regions; it is asked in the one that is nearest to all.
-"""
+"""What machines cost: Amazon's price list, kept in the build home for a day, or an older one."""
 
 from __future__ import annotations
 
@@ -15,14 +12,11 @@ from typing import Any
 from wizard.errors import ProviderError
 from wizard.home.files import write_atomic
 from wizard.providers import aws_price_table as shipped
-from wizard.providers.aws_api import HOME, Api
-
-HOURS = Decimal(730)
-"""Hours of a month, as Amazon's own calculator counts them."""
+from wizard.providers.aws_api import Api
+from wizard.providers.aws_price_list import HOURS, products
 
 # https://aws.amazon.com/vpc/pricing, read 2026-11: USD an hour of a public IPv4 address, everywhere
 _ADDRESS = Decimal("0.005")
-_HIGHEST = 1000  # USD an hour; what is beyond is a mistake
 _LINUX = {
     "operatingSystem": "Linux",
     "tenancy": "Shared",
@@ -87,42 +81,16 @@ def _older(region: str, kept: Prices | None, why: str) -> Prices:
 # -- the price list --------------------------------------------------------------------------------
 
 
-def _products(api: Api, region: str, attributes: dict[str, str]) -> list[tuple[str, Decimal]]:
-    """Return size (or "") and price of what has these attributes."""
-    doing = "read Amazon's price list"
-    filters = [
-        {"Type": "TERM_MATCH", "Field": name, "Value": value}
-        for name, value in {**attributes, "regionCode": region}.items()
-    ]
-    items = api.pages(
-        "pricing.get_products",
-        "PriceList",
-        doing,
-        region=HOME,
-        ServiceCode="AmazonEC2",
-        Filters=filters,
-        FormatVersion="aws_v1",
-        MaxResults=100,
-    )
-    found = []
-    for item in items:
-        try:
-            product = json.loads(item) if isinstance(item, str) else item
-            name = str(product["product"]["attributes"].get("instanceType", ""))
-            for term in product["terms"].get("OnDemand", {}).values():
-                for dimension in term["priceDimensions"].values():
-                    price = Decimal(dimension["pricePerUnit"]["USD"])
-                    if not 0 <= price < _HIGHEST:
-                        raise ValueError(f"{price} USD for {name}")
-                    if price:
-                        found.append((name, price))
-        except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
-            raise api.senseless(doing, f"{type(error).__name__}: {error}") from error
-    return found
+def _products(
+    api: Api, region: str, attributes: dict[str, str]
+) -> list[tuple[dict[str, Any], Decimal]]:
+    wanted = {**attributes, "regionCode": region}
+    return products(api, "read Amazon's price list", "AmazonEC2", wanted)
 
 
 def _hourly(api: Api, region: str) -> dict[str, Decimal]:
-    return dict(_products(api, region, _LINUX))
+    listed = _products(api, region, _LINUX)
+    return {str(own.get("instanceType", "")): price for own, price in listed}
 
 
 def _storage(api: Api, region: str) -> Decimal:

@@ -94,8 +94,4 @@ class Roles:
                 raise
 
     def _gone(self, operation: str, **what: Any) -> None:
-        try:
-            self._api.call(operation, "delete the machines' role", region=HOME, **what)
-        except ProviderError as error:
-            if not is_missing(error):
-                raise
+        self._api.remove(operation, "delete the machines' role", region=HOME, **what)
