@@ -69,6 +69,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
                 f"at {answers.provider.name}"
             )
     database, wrong = _database(answers, facts)
+    database_port = database.port if database else answers.database.port
     problems += wrong
     vcpus = sum(size.vcpus * counts[role] for role, size in sizes.items())
     problems += _beyond(facts, answers.name, vcpus)
@@ -98,7 +99,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
         rules=firewall.rules(
             tuple(counts),
             ssh_port=answers.ssh.port,
-            database_port=database.port if database else answers.database.port,
+            database_port=database_port,
             managed=database is not None,
             proxied=answers.dns.proxied,
             edge=edge.networks if edge else firewall.CLOUDFLARE_NETWORKS,
@@ -119,7 +120,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
             health_path=getattr(answers.application.source, "health_path", "/"),
         ),
         database_engine=answers.database.engine,
-        database_port=database.port if database else answers.database.port,
+        database_port=database_port,
         database=database,
         ssh_port=answers.ssh.port,
         tls_authority=answers.tls.authority
@@ -154,11 +155,6 @@ def _gate(answers: Answers, hosts: tuple[str, ...]) -> Gate | None:
 
 
 def _about(answers: Answers) -> Iterator[str]:
-    if answers.provider.reserved_address:
-        yield (
-            "the webserver's address is reserved: free while a machine has it, else "
-            "5.00 USD a month, until the deployment is destroyed"
-        )
     if answers.tls.authority == ORIGIN:
         yield (
             "the certificate is trusted by Cloudflare's proxies only: whoever asks the webservers "

@@ -35,6 +35,7 @@ from wizard.providers.digitalocean_api import (
     READ_TIMEOUT,
     URL,
     Api,
+    is_forbidden,
     is_missing,
     scope,
     status_of,
@@ -46,7 +47,6 @@ from wizard.rules import Role, Rule
 _BIRTH, _DEATH, _SNAPSHOT = 300.0, 300.0, 3600.0
 _READ = ("regions", "sizes", "images")
 _LISTED = ("droplets", "vpcs", "firewalls", "tags", "snapshots", "account/keys")
-_NO_ID = "00000000-0000-0000-0000-000000000000"
 # changes that change nothing, as they ask for nothing or for what there is not: those who may not
 # change things are refused all the same
 _CHANGES = (
@@ -54,10 +54,10 @@ _CHANGES = (
     ("DELETE", "droplets/0"),
     ("POST", "droplets/0/actions"),
     ("POST", "vpcs"),
-    ("DELETE", f"vpcs/{_NO_ID}"),
+    ("DELETE", f"vpcs/{values.NO_ID}"),
     ("POST", "firewalls"),
-    ("PUT", f"firewalls/{_NO_ID}"),
-    ("DELETE", f"firewalls/{_NO_ID}"),
+    ("PUT", f"firewalls/{values.NO_ID}"),
+    ("DELETE", f"firewalls/{values.NO_ID}"),
     ("POST", "tags"),
     ("DELETE", "tags/build-usb:-"),
     ("POST", "account/keys"),
@@ -66,7 +66,7 @@ _CHANGES = (
 )
 # where the answers ask for a managed database
 _DATABASE_LISTED = ("databases",)
-_DATABASE_CHANGES = (("POST", "databases"), ("DELETE", f"databases/{_NO_ID}"))
+_DATABASE_CHANGES = (("POST", "databases"), ("DELETE", f"databases/{values.NO_ID}"))
 
 
 class DigitalOceanProvider:
@@ -104,6 +104,8 @@ class DigitalOceanProvider:
         sizes = api.list("sizes", "sizes", "list the sizes")
         images = api.list("images", "images", "list the images", type="distribution")
         found = values.facts(api, self._region, regions, sizes, images)
+        if self._keeps_addresses:
+            found = replace(found, notes=(*found.notes, reserved.NOTE))
         rented = databases.facts(api, self._region) if self._database else None
         if rented is None:
             return found
@@ -140,7 +142,7 @@ class DigitalOceanProvider:
             else:
                 {"POST": self._api.post, "PUT": self._api.put}[method](path, doing, {})
         except ProviderError as error:
-            if status_of(error) == 403:
+            if is_forbidden(error):
                 return None
             if isinstance(error, TransientError) or status_of(error) not in (400, 404, 422):
                 raise
@@ -154,7 +156,7 @@ class DigitalOceanProvider:
             try:
                 self._api.get(path, "check the token", **_few(path))
             except ProviderError as error:
-                if status_of(error) != 403:
+                if not is_forbidden(error):
                     raise
                 missing.append(scope("GET", path))
         if missing:
@@ -229,7 +231,7 @@ class DigitalOceanProvider:
             return self._databases.all(deployment)
         except ProviderError as error:
             # who rents none needs no scope for them
-            if self._database or not databases.is_forbidden(error):
+            if self._database or not is_forbidden(error):
                 raise
             return []
 
@@ -444,25 +446,7 @@ class DigitalOceanProvider:
         return ""
 
     def _delete_droplet(self, droplet: str, name: str) -> None:
-        doing = f"delete {name}"
-
-        def is_gone() -> bool:
-            try:
-                self._api.get(f"droplets/{droplet}", doing)
-            except ProviderError as error:
-                if is_missing(error):
-                    return True
-                raise
-            return False
-
-        if self._api.delete(f"droplets/{droplet}", doing):
-            wait_until(is_gone, f"deleting {name}", _DEATH, self._pause)
-        elif not is_gone():
-            raise TransientError(
-                f"cannot {doing}: DigitalOcean says that it is gone, and shows it",
-                where=f"droplet {droplet}",
-                cure="run again in a moment",
-            )
+        self._api.end(f"droplets/{droplet}", name, _DEATH, self._pause)
 
     def _delete_network(self, resource: Resource, doing: str) -> None:
         # before the network: a run that is killed here still finds the network, and comes back
@@ -477,7 +461,7 @@ class DigitalOceanProvider:
             self._api.delete(f"vpcs/{resource.id}", doing)
         except ProviderError as error:
             # droplets that are gone stay members of their VPC for a while
-            if status_of(error) == 403 and "member" in error.why:
+            if is_forbidden(error) and "member" in error.why:
                 raise TransientError(
                     error.what, why=error.why, cure="run again in a minute", code=error.code
                 ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -107,6 +108,28 @@ class Api(BaseAPI):  # type: ignore[misc]
                 raise
             return False
         return True
+
+    def end(self, path: str, name: str, seconds: float, pause: Callable[[float], None]) -> None:
+        """Delete something that takes time to go, and return when it is gone: `seconds` at most."""
+        doing = f"delete {name}"
+
+        def is_gone() -> bool:
+            try:
+                self.get(path, doing)
+            except ProviderError as error:
+                if is_missing(error):
+                    return True
+                raise
+            return False
+
+        if self.delete(path, doing):
+            wait_until(is_gone, f"deleting {name}", seconds, pause)
+        elif not is_gone():
+            raise TransientError(
+                f"cannot {doing}: DigitalOcean says that it is gone, and shows it",
+                where=path.replace("s/", " "),
+                cure="run again in a moment",
+            )
 
     def senseless(self, doing: str, why: str, request_id: str = "") -> ProviderError:
         """Return the error for an answer that is not what the API promises."""
@@ -216,6 +239,11 @@ def status_of(error: ProviderError) -> int:
 def is_missing(error: ProviderError) -> bool:
     """Say whether the API refused because there is no such thing."""
     return status_of(error) == requests.codes.not_found
+
+
+def is_forbidden(error: ProviderError) -> bool:
+    """Say whether the token lacks the scope."""
+    return status_of(error) == requests.codes.forbidden
 
 
 wait_until = partial(waiting.wait_until, see="status.digitalocean.com")

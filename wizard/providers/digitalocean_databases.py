@@ -13,11 +13,11 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from wizard.errors import ProviderError, TransientError
+from wizard.errors import ProviderError
 from wizard.events import Progress
 from wizard.providers import digitalocean_values as values
 from wizard.providers.base import DatabaseFacts, DatabaseSpec, ManagedDatabase, Size
-from wizard.providers.digitalocean_api import Api, is_missing, status_of, wait_until
+from wizard.providers.digitalocean_api import Api, is_missing, wait_until
 from wizard.rules import Role
 from wizard.secrets import Secret
 
@@ -182,35 +182,12 @@ class Databases:
 
     def delete(self, identity: str, name: str) -> None:
         """Delete a cluster with its backups, and return when it is gone."""
-        doing = f"delete the database {name}"
-
-        def is_gone() -> bool:
-            try:
-                self._api.get(f"databases/{identity}", doing)
-            except ProviderError as error:
-                if is_missing(error):
-                    return True
-                raise
-            return False
-
-        if self._api.delete(f"databases/{identity}", doing):
-            wait_until(is_gone, f"deleting {name}", _DEATH, self._pause)
-        elif not is_gone():
-            raise TransientError(
-                f"cannot {doing}: DigitalOcean says that it is gone, and shows it",
-                where=f"database {identity}",
-                cure="run again in a moment",
-            )
+        self._api.end(f"databases/{identity}", f"the database {name}", _DEATH, self._pause)
 
 
 def name_of(deployment: str) -> str:
     """Return what a deployment's cluster is called: letters, digits and hyphens only."""
     return f"build-usb-{deployment}"
-
-
-def is_forbidden(error: ProviderError) -> bool:
-    """Say whether the token may not ask for databases."""
-    return status_of(error) == 403
 
 
 def _rules(spec: DatabaseSpec) -> list[dict[str, str]]:

@@ -12,20 +12,31 @@ from collections.abc import Callable
 from typing import Any
 
 from wizard.errors import ProviderError
-from wizard.providers.digitalocean_api import Api, status_of, wait_until
-from wizard.providers.digitalocean_values import identified, inner, mark_of, name_of, number_of
+from wizard.providers.digitalocean_api import Api, is_forbidden, wait_until
+from wizard.providers.digitalocean_values import (
+    NO_ID,
+    identified,
+    inner,
+    mark_of,
+    name_of,
+    number_of,
+)
 
 LISTED = ("projects", "reserved_ips")
 CHANGES = (
     ("POST", "projects"),
-    ("PUT", "projects/00000000-0000-0000-0000-000000000000"),
-    ("DELETE", "projects/00000000-0000-0000-0000-000000000000"),
+    ("PUT", f"projects/{NO_ID}"),
+    ("DELETE", f"projects/{NO_ID}"),
     ("POST", "reserved_ips"),
     ("POST", "reserved_ips/0.0.0.0/actions"),
     ("DELETE", "reserved_ips/0.0.0.0"),
 )
-PRICE = "5.00 USD"
-"""A month for an address that no droplet has; https://www.digitalocean.com/pricing, read 2026-11"""
+# what an address costs that no droplet has: https://www.digitalocean.com/pricing, read 2026-11
+NOTE = (
+    "the webserver's address is reserved: free while a machine has it, else "
+    "5.00 USD a month, until the deployment is destroyed"
+)
+"""What a plan says of it."""
 
 _ASSIGNMENT = 120.0  # seconds
 
@@ -48,7 +59,7 @@ class Reserved:
         try:
             items = identified(self._api, self._api.list("projects", "projects", doing), doing)
         except ProviderError as error:
-            if self._known or status_of(error) != 403:
+            if self._known or not is_forbidden(error):
                 raise
             return ""
         name = name_of(deployment)

@@ -25,6 +25,9 @@ _STATES = {"new": "starting", "active": "running", "off": "stopped"}
 # memory (MiB) that a role needs to run well; the cheapest size that has it is its default
 _MEMORY = {Role.WEBSERVER: 2048, Role.DATABASE: 2048, Role.AUTOSCALER: 1024}
 _LEAST_MEMORY = 512
+NO_ID = "00000000-0000-0000-0000-000000000000"
+"""The id of nothing, for what is asked only to hear whether it may be asked."""
+
 _HIGHEST_PRICE = 100_000  # a month; what is beyond is a mistake
 # https://www.digitalocean.com/pricing/spaces-object-storage, read 2026-11: a subscription for all
 # buckets of an account, 250 GiB; not in the API
