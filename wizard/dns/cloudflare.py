@@ -20,6 +20,7 @@ from wizard.dns.cloudflare_api import (
     Api,
     is_missing,
     senseless,
+    unless_missing,
 )
 from wizard.dns.cloudflare_origin import Origin
 from wizard.dns.exchange import Address
@@ -144,7 +145,7 @@ class Cloudflare(HostedDns):
 
     def _check_rights(self) -> None:
         # deletes nothing, but is refused like a change to those who may change nothing
-        try:
+        with unless_missing():
             self._api.ask(
                 "check that records may be changed",
                 _EDIT_DNS,
@@ -152,9 +153,6 @@ class Cloudflare(HostedDns):
                 dns_record_id=_NO_RECORD,
                 zone_id=self._zone_id,
             )
-        except ProviderError as error:
-            if not is_missing(error):
-                raise
 
     def name_servers(self) -> tuple[str, ...]:
         """Return the names that Cloudflare gave the zone's servers."""

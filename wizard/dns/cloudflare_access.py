@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wizard.dns.base import Gate
-from wizard.dns.cloudflare_api import Api, is_missing, senseless
+from wizard.dns.cloudflare_api import Api, senseless, unless_missing
 from wizard.errors import ProviderError
 
 EDIT = "Account / Access: Apps and Policies / Edit"
@@ -39,11 +39,8 @@ class ZeroTrust:
         """Raise ProviderError unless gates may be made. Changes nothing."""
         doing = "check that Zero Trust applications may be changed"
         self._ask(doing, self._applications.list, page=1, per_page=_PAGE)
-        try:
+        with unless_missing():
             self._ask(doing, self._policies.delete, policy_id=_NO_POLICY)
-        except ProviderError as error:
-            if not is_missing(error):
-                raise
 
     def ensure(self, deployment: str, gate: Gate) -> bool:
         """Make the gate so; True if something changed."""
@@ -118,18 +115,13 @@ class ZeroTrust:
 
     def _delete_application(self, item: dict[str, Any]) -> None:
         doing = f"delete the Zero Trust application {item['name']}"
-        self._gone(doing, self._applications.delete, app_id=item["id"])
+        with unless_missing():
+            self._ask(doing, self._applications.delete, app_id=item["id"])
 
     def _delete_policy(self, item: dict[str, Any]) -> None:
         doing = f"delete the policy {item['name']}"
-        self._gone(doing, self._policies.delete, policy_id=item["id"])
-
-    def _gone(self, doing: str, call: Callable[..., Any], **given: Any) -> None:
-        try:
-            self._ask(doing, call, **given)
-        except ProviderError as error:
-            if not is_missing(error):
-                raise
+        with unless_missing():
+            self._ask(doing, self._policies.delete, policy_id=item["id"])
 
 
 def _identified(item: Any, doing: str) -> dict[str, Any]:

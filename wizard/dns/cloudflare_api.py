@@ -82,6 +82,16 @@ def is_missing(error: ProviderError) -> bool:
     return getattr(error.__cause__, "status_code", None) == 404
 
 
+@contextmanager
+def unless_missing() -> Iterator[None]:
+    """Let what is asked within be asked of something that is not there."""
+    try:
+        yield
+    except ProviderError as error:
+        if not is_missing(error):
+            raise
+
+
 def senseless(doing: str, why: str, request_id: str = "") -> ProviderError:
     """Return the error for an answer that is not what the API promises."""
     return ProviderError(

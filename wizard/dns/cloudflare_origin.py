@@ -14,8 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from wizard.dns.cloudflare_api import Api, is_missing, senseless
-from wizard.errors import ProviderError
+from wizard.dns.cloudflare_api import Api, senseless, unless_missing
 from wizard.secrets import Secret
 
 DAYS = 5475
@@ -36,11 +35,8 @@ class Origin:
 
     def check(self) -> None:
         """Raise ProviderError unless certificates may be ordered and revoked. Changes nothing."""
-        try:
+        with unless_missing():
             self._revoke(_NO_CERTIFICATE, "check that certificates may be ordered")
-        except ProviderError as error:
-            if not is_missing(error):
-                raise
 
     def certificate(self, key: Secret, names: tuple[str, ...]) -> str:
         """Return a certificate of ours that fits and is not due, ordered if there is none."""
@@ -60,11 +56,8 @@ class Origin:
         for number, certificate in list(self._ours(_loaded(key))):
             if _text(certificate) == keep:
                 continue
-            try:
+            with unless_missing():
                 self._revoke(number, f"revoke the certificate {number}")
-            except ProviderError as error:
-                if not is_missing(error):
-                    raise
             revoked += 1
         return revoked
 
