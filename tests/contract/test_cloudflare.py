@@ -7,6 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests.contract import accounts
+from tests.contract.accounts import CLOUDFLARE_TOKEN as TOKEN
+from tests.contract.accounts import ZONE
+from tests.contract.accounts import opened_zone as opened
 from tests.emulators import openapi
 from tests.emulators.cloudflare import (
     EDIT_DNS,
@@ -25,21 +29,13 @@ from wizard.dns.cloudflare import Cloudflare
 from wizard.errors import ProviderError, TransientError
 from wizard.secrets import Secret
 
-ZONE = "example.org"
 WWW = RecordSet(f"www.{ZONE}", ("192.0.2.1", "192.0.2.2"), 120)
-TOKEN = "good-token-of-cloudflare"
 
 
 @pytest.fixture
 def api() -> Iterator[CloudflareEmulator]:
-    with CloudflareEmulator(openapi.document("cloudflare")) as emulator:
-        emulator.zone = emulator.add_zone(ZONE)
+    with accounts.cloudflare() as emulator:
         yield emulator
-        assert emulator.violations == []
-
-
-def opened(api: CloudflareEmulator, zone: str = ZONE, token: str = TOKEN) -> Cloudflare:
-    return Cloudflare(zone, Secret(token), url=api.url, timeout=5, pause=lambda _seconds: None)
 
 
 def refusal(api: CloudflareEmulator, token: str = TOKEN, zone: str = ZONE) -> ProviderError:

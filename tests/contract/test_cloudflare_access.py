@@ -8,7 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.emulators import openapi
+from tests.contract import accounts
+from tests.contract.accounts import CLOUDFLARE_TOKEN as TOKEN
+from tests.contract.accounts import ZONE
+from tests.contract.accounts import opened_zone as opened
 from tests.emulators.cloudflare import (
     EDIT_ACCESS,
     EVERYTHING,
@@ -23,8 +26,6 @@ from wizard.dns.cloudflare_access import ZeroTrust
 from wizard.errors import ProviderError, TransientError
 from wizard.secrets import Secret
 
-ZONE = "example.org"
-TOKEN = "good-token-of-cloudflare"
 GATE = Gate(
     (f"www.{ZONE}/wp-login.php", f"www.{ZONE}/wp-admin"), ("jo@example.net", "kim@example.net")
 )
@@ -33,14 +34,8 @@ NAME = f"build-usb.demo.{ZONE}"
 
 @pytest.fixture
 def api() -> Iterator[CloudflareEmulator]:
-    with CloudflareEmulator(openapi.document("cloudflare")) as emulator:
-        emulator.zone = emulator.add_zone(ZONE)
+    with accounts.cloudflare() as emulator:
         yield emulator
-        assert emulator.violations == []
-
-
-def opened(api: CloudflareEmulator) -> Cloudflare:
-    return Cloudflare(ZONE, Secret(TOKEN), url=api.url, pause=lambda _: None)
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 
-from tests.emulators import openapi
+from tests.contract import accounts
+from tests.contract.accounts import CLOUDFLARE_TOKEN as TOKEN
+from tests.contract.accounts import ZONE
+from tests.contract.accounts import opened_zone as opened
 from tests.emulators.cloudflare import (
     EDIT_CERTIFICATES,
     EVERYTHING,
@@ -17,28 +20,18 @@ from tests.emulators.cloudflare import (
 )
 from tests.emulators.server import Reply
 from wizard.dns.base import Wanted
-from wizard.dns.cloudflare import Cloudflare
 from wizard.dns.cloudflare_origin import Origin
 from wizard.errors import ProviderError, TransientError
 from wizard.machines.certificates import private_key
-from wizard.secrets import Secret
 
-ZONE = "example.org"
 NAMES = (f"www.{ZONE}", ZONE)
-TOKEN = "good-token-of-cloudflare"
 KEY = private_key()
 
 
 @pytest.fixture
 def api() -> Iterator[CloudflareEmulator]:
-    with CloudflareEmulator(openapi.document("cloudflare")) as emulator:
-        emulator.zone = emulator.add_zone(ZONE)
+    with accounts.cloudflare() as emulator:
         yield emulator
-        assert emulator.violations == []
-
-
-def opened(api: CloudflareEmulator) -> Cloudflare:
-    return Cloudflare(ZONE, Secret(TOKEN), url=api.url, pause=lambda _: None)
 
 
 @pytest.fixture

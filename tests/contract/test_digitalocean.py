@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.contract import accounts
+from tests.contract.accounts import opened_account as opened
 from tests.contract.scenario import BUILDER, RULES, destroy, make, persist
 from tests.emulators import openapi
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator, error, refuse
@@ -20,7 +22,6 @@ from wizard.dns.digitalocean import DigitalOcean
 from wizard.errors import NotSupportedError, ProviderError, TransientError
 from wizard.events import silent
 from wizard.providers.base import (
-    Account,
     DatabaseSpec,
     MachineSpec,
     Resource,
@@ -38,19 +39,13 @@ WWW = RecordSet(f"www.{ZONE}", ("192.0.2.1", "192.0.2.2"), 120)
 
 @pytest.fixture
 def api() -> Iterator[DigitalOceanEmulator]:
-    with DigitalOceanEmulator(openapi.document("digitalocean")) as emulator:
+    with accounts.digitalocean() as emulator:
         yield emulator
-        assert emulator.violations == []
 
 
 @pytest.fixture
 def provider(api: DigitalOceanEmulator) -> DigitalOceanProvider:
     return opened(api)
-
-
-def opened(api: DigitalOceanEmulator, **changes: Any) -> DigitalOceanProvider:
-    account = replace(Account(Secret(TOKEN), "fra1", BUILDER, api.url), **changes)
-    return DigitalOceanProvider(account, pause=lambda _seconds: None)
 
 
 def spec(network: str, name: str = "web1", **changes: Any) -> MachineSpec:

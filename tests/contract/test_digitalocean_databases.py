@@ -5,19 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.contract.scenario import BUILDER, persist
-from tests.emulators import openapi
+from tests.contract import accounts
+from tests.contract.scenario import persist
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator, error
 from tests.emulators.server import Reply
 from wizard.errors import InterruptedRunError, ProviderError, TransientError
 from wizard.events import silent
-from wizard.providers.base import Account, DatabaseSpec, ResourceKind
+from wizard.providers.base import DatabaseSpec, ResourceKind
 from wizard.providers.digitalocean import DigitalOceanProvider
 from wizard.rules import Rented, Role, Rule, from_role
 from wizard.secrets import Secret
@@ -30,9 +29,8 @@ REACH = tuple(
 
 @pytest.fixture
 def api() -> Iterator[DigitalOceanEmulator]:
-    with DigitalOceanEmulator(openapi.document("digitalocean"), steps=3) as emulator:
+    with accounts.digitalocean(steps=3) as emulator:
         yield emulator
-        assert emulator.violations == []
 
 
 @pytest.fixture
@@ -41,8 +39,7 @@ def provider(api: DigitalOceanEmulator) -> DigitalOceanProvider:
 
 
 def opened(api: DigitalOceanEmulator, **changes: Any) -> DigitalOceanProvider:
-    account = Account(Secret(TOKEN), "fra1", BUILDER, api.url, database="mysql")
-    return DigitalOceanProvider(replace(account, **changes), pause=lambda _seconds: None)
+    return accounts.opened_account(api, **{"database": "mysql", **changes})
 
 
 def spec(provider: DigitalOceanProvider, deployment: str = "demo") -> DatabaseSpec:

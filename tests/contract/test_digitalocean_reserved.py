@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.emulators import openapi
+from tests.contract import accounts
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
 from tests.emulators.server import Reply
 from wizard.errors import ProviderError, TransientError
 from wizard.events import silent
-from wizard.providers.base import Account, Machine, MachineSpec, ResourceKind
+from wizard.providers.base import Machine, MachineSpec, ResourceKind
 from wizard.providers.digitalocean import DigitalOceanProvider
 from wizard.rules import Role
 from wizard.secrets import Secret
@@ -20,14 +20,12 @@ from wizard.secrets import Secret
 
 @pytest.fixture
 def api() -> Iterator[DigitalOceanEmulator]:
-    with DigitalOceanEmulator(openapi.document("digitalocean")) as emulator:
+    with accounts.digitalocean() as emulator:
         yield emulator
-        assert emulator.violations == []
 
 
 def opened(api: DigitalOceanEmulator, *, reserved: bool = True) -> DigitalOceanProvider:
-    account = Account(Secret(TOKEN), "fra1", "198.51.100.7", api.url, reserved=reserved)
-    return DigitalOceanProvider(account, pause=lambda _: None)
+    return accounts.opened_account(api, reserved=reserved)
 
 
 @pytest.fixture
