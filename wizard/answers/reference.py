@@ -111,8 +111,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _works(key: str) -> str:
-    not_yet = support.NOT_YET
-    if any(key == name or key.startswith(f"{name}.") for name in not_yet):
+    if any(key == name or key.startswith(f"{name}.") for name in support.NOT_YET):
         return "not yet"
     if key in support.WITH_DIGITALOCEAN:
         return "with `digitalocean`, one webserver"

@@ -12,13 +12,12 @@ import json
 from wizard.machines.certificates import MYSQL_TRUST
 from wizard.machines.desired import Absent, Facts, File, Folder, Item, Part, Step
 from wizard.machines.job import CodeSettings, MachineJob
-from wizard.machines.places import LIBRARY, SITE
+from wizard.machines.places import APPLICATION_CRON, LIBRARY, SITE
 from wizard.machines.remote import source
 from wizard.machines.templates import render
 from wizard.machines.webserver import SOCKET
 from wizard.secrets import Secret
 
-_CRON = "/etc/cron.d/build-usb-application"
 _PROGRAM = f"{LIBRARY}/release.py"
 
 
@@ -46,7 +45,6 @@ class Static:
         order = {
             "digest": code.digest,
             "commit": code.commit,
-            "docroot": code.docroot,
             "writable": code.writable,
             "settings": settings,
             "host": job.hosts[0],
@@ -69,7 +67,9 @@ class Static:
             items.append(File(MYSQL_TRUST, job.database.certificate))
         cron = code.cron if self.runs and job.leader else ""
         items.append(
-            File(_CRON, render("cron/own.j2", when=cron, site=SITE)) if cron else Absent(_CRON)
+            File(APPLICATION_CRON, render("cron/own.j2", when=cron, site=SITE))
+            if cron
+            else Absent(APPLICATION_CRON)
         )
         release = Step(
             "release",

@@ -15,7 +15,7 @@ from wizard.machines import uploads
 from wizard.machines.certificates import MYSQL_TRUST
 from wizard.machines.desired import Absent, Facts, File, Folder, Handler, Part, Step
 from wizard.machines.job import MachineJob
-from wizard.machines.places import LIBRARY, PAGE_CACHE
+from wizard.machines.places import APPLICATION_CRON, LIBRARY, PAGE_CACHE
 from wizard.machines.templates import render
 from wizard.secrets import Secret
 
@@ -78,7 +78,6 @@ class WordPress:
         trust = ("trust-database",)
         program = f"{LIBRARY}/wordpress-install.php"
         cron_program = f"{LIBRARY}/wordpress-cron.php"
-        cron = "/etc/cron.d/build-usb-application"
         moved = _moved(job) if app.restored else None
         return (
             *uploads.parts(job, UPLOADS),
@@ -98,7 +97,9 @@ class WordPress:
                     File(
                         cron_program, render("wordpress/cron.php.j2", core=CORE, host=job.hosts[0])
                     ),
-                    File(cron, render("cron/wordpress.j2")) if job.leader else Absent(cron),
+                    File(APPLICATION_CRON, render("cron/wordpress.j2"))
+                    if job.leader
+                    else Absent(APPLICATION_CRON),
                     *((File(_MOVE, render("wordpress/move.php.j2")),) if moved else ()),
                 ),
                 # what update-ca-certificates would do, without going through the whole store

@@ -148,11 +148,12 @@ class Loop:
     def _look(
         self, fleet: Fleet, wanted: int, paused: bool, present: dict[str, Machine] | None
     ) -> Seen:
-        assert self._crew is not None
+        crew = self._crew
+        assert crew is not None
 
         def askable(webserver: Webserver) -> bool:
             if webserver.phase is Phase.BUILDING:
-                return webserver.name in self._crew.built if self._crew else False
+                return webserver.name in crew.built
             return webserver.phase is not Phase.REMOVING
 
         clock = fleet.clock
@@ -163,7 +164,7 @@ class Loop:
             checks=self._observer.checks(w.name for w in fleet.webservers if askable(w)),
             existing=None if present is None else frozenset(present),
             busy=self._observer.busy(drained),
-            failed=frozenset(self._crew.failed),
+            failed=frozenset(crew.failed),
         )
 
 

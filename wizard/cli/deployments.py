@@ -76,10 +76,10 @@ The site:       {state.url}
 
 
 def _administrator(state: State, home: Home, option: str) -> str:
-    if state.application != "wordpress":
+    if not state.login_url:
         return ""
     return f"""\
-Administrator:  {state.admin_user}, at {state.url}wp-login.php
+Administrator:  {state.admin_user}, at {state.login_url}
 Password:       kept encrypted in {home.path}; show it with
                 build-usb secret admin_password{option}
 """

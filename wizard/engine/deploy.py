@@ -43,8 +43,8 @@ def steps(context: Context) -> list[Step]:
         Step("network", "private network", lambda r: rent.network(context, r), ("provider",)),
         Step("firewall", "native firewall", lambda r: rent.firewall(context, r), ("network",)),
         Step("bucket", "bucket", lambda r: rent.bucket(context, r), ("provider",)),
-        *_gate(context),
-        *_origin(context),
+        *gate.steps(context),
+        *origin.steps(context),
         *joining.program(context),
         *_file_system_steps(context),
         *managed.steps(context),
@@ -60,7 +60,7 @@ def steps(context: Context) -> list[Step]:
             "DNS records",
             lambda report: site.first_records(context, report),
             # nobody passes before there is a gate
-            needs=(*(s.id for s in _gate(context)), *(f"create:{m.name}" for m in webservers)),
+            needs=(*(s.id for s in gate.steps(context)), *(f"create:{m.name}" for m in webservers)),
             expected=2,
         ),
         *code.steps(context),
@@ -79,7 +79,7 @@ def steps(context: Context) -> list[Step]:
             lambda report: site.publish(context, report),
             needs=("verify",),
         ),
-        *_revocation(context),
+        *origin.revocation(context),
         *joining.hand_over(context),
         *backups.first_point(context),
         Step(
@@ -104,26 +104,6 @@ def _file_system_steps(context: Context) -> list[Step]:
             expected=90,
         )
     ]
-
-
-def _gate(context: Context) -> list[Step]:
-    if not gate.concerns(context):
-        return []
-    return [Step("gate", "Zero Trust Access", lambda r: gate.ensure(context, r), ("provider",))]
-
-
-def _origin(context: Context) -> list[Step]:
-    if not origin.is_chosen(context):
-        return []
-    title = "certificate of the proxies' authority"
-    return [Step(origin.STEP, title, lambda report: origin.order(context, report), ("provider",))]
-
-
-def _revocation(context: Context) -> list[Step]:
-    if not origin.was_ordered(context):
-        return []
-    title = "revoke certificates of before"
-    return [Step("revoke", title, lambda r: origin.revoke_others(context, r), ("publish",))]
 
 
 def _save(context: Context, report: Reporter) -> str:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wizard.engine.context import Context
-from wizard.engine.graph import Reporter
+from wizard.engine.graph import Reporter, Step
 
 
 def concerns(context: Context) -> bool:
     """Say whether there is a gate to make, or may be one to take away."""
     return context.plan.gate is not None or context.state.gated
+
+
+def steps(context: Context) -> list[Step]:
+    """Return the step that makes the gate, or takes the one of before away."""
+    if not concerns(context):
+        return []
+    return [Step("gate", "Zero Trust Access", lambda r: ensure(context, r), ("provider",))]
 
 
 def ensure(context: Context, report: Reporter) -> str:

@@ -21,7 +21,6 @@ from wizard.plan.model import PlannedMachine
 from wizard.providers.base import MachineSpec
 from wizard.rules import Role
 
-PEERS_KEY = "peers.json"
 SSH_DEADLINE = 300.0
 """Seconds a new machine may take until its SSH answers; clouds need 20 to 90."""
 CHECK_DEADLINE = 60.0
@@ -171,9 +170,9 @@ def announce(context: Context, report: Reporter) -> str:
     data = peers.document(
         Peer(m.name, m.role, m.private_address) for m in context.state.machines.values()
     )
-    stored = context.bucket.get(PEERS_KEY)
+    stored = context.bucket.get(peers.NAME)
     if stored is None or stored.data != data:
-        context.bucket.put(PEERS_KEY, data)
+        context.bucket.put(peers.NAME, data)
     return ", ".join(machines)
 
 

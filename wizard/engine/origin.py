@@ -9,7 +9,7 @@ from __future__ import annotations
 from wizard.answers.fields import ORIGIN
 from wizard.engine import open
 from wizard.engine.context import Context
-from wizard.engine.graph import Reporter
+from wizard.engine.graph import Reporter, Step
 from wizard.home.store import SecretStore
 from wizard.machines.certificates import private_key
 from wizard.secrets import Secret
@@ -29,6 +29,22 @@ def was_ordered(context: Context) -> bool:
     """Say whether there may be certificates to revoke."""
     known = context.secrets.get(_KEY) is not None
     return (known or is_chosen(context)) and context.plan.dns_provider == _PROVIDER
+
+
+def steps(context: Context) -> list[Step]:
+    """Return the step that orders a certificate, if one is wanted."""
+    if not is_chosen(context):
+        return []
+    title = "certificate of the proxies' authority"
+    return [Step(STEP, title, lambda report: order(context, report), ("provider",))]
+
+
+def revocation(context: Context) -> list[Step]:
+    """Return the step that revokes the certificates of before, once no webserver shows them."""
+    if not was_ordered(context):
+        return []
+    title = "revoke certificates of before"
+    return [Step("revoke", title, lambda r: revoke_others(context, r), ("publish",))]
 
 
 def order(context: Context, report: Reporter) -> str:

@@ -56,6 +56,11 @@ class State:
     managed_database: bool = False
     machines: dict[str, MachineState] = field(default_factory=dict)
 
+    @property
+    def login_url(self) -> str:
+        """Return where the administrator logs in; empty: own code has no such page."""
+        return f"{self.url}wp-login.php" if self.application == "wordpress" else ""
+
     def with_machine(self, machine: MachineState) -> State:
         """Return the state with this machine added or replaced."""
         return replace(self, machines={**self.machines, machine.name: machine})

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from wizard.machines.job import MachineJob, Peer
 
 NAME = "peers.json"
+"""In the shared configuration, and thus in the bucket that is mounted there."""
 
 
 def document(machines: Iterable[Peer]) -> bytes:

@@ -18,6 +18,7 @@ from wizard.engine.destroy import destroy as run_destroy
 from wizard.engine.fleets import Record
 from wizard.engine.graph import Step, StepResult
 from wizard.engine.machine import write_ssh_files
+from wizard.engine.state import State
 from wizard.errors import BuildUsbError, NotSupportedError, ProviderError, UsageError
 from wizard.events import Event, EventKind, EventSink, silent, tee
 from wizard.home.files import append_line, write_atomic
@@ -36,8 +37,9 @@ def deploy(
     """Make the answers true and return the run's context and how each step ended."""
     deployment = session.home.deployment(answers.name)
     with deployment.lock(f"deploy {answers.name}"):
-        managed.refuse_change(answers, states.load(deployment.state_file))
-        _refuse_other_mode(deployment, answers)
+        state = states.load(deployment.state_file)
+        managed.refuse_change(answers, state)
+        _refuse_other_mode(deployment, answers, state)
         write_atomic(deployment.answers_file, loader.dumps(answers).encode())
         context = make_context(session, deployment, answers)
         context.provider.check()
@@ -49,9 +51,8 @@ def deploy(
         return context, results
 
 
-def _refuse_other_mode(deployment: DeploymentHome, answers: Answers) -> None:
+def _refuse_other_mode(deployment: DeploymentHome, answers: Answers, state: State | None) -> None:
     """Refuse to make a deployment of the other mode of one that has machines."""
-    state = states.load(deployment.state_file)
     if not deployment.exists() or state is None or not state.machines:
         return
     before = read_answers(deployment).mode

@@ -75,7 +75,7 @@ def fleet_status(context: Context, record: Record) -> FleetStatus:
     )
 
 
-def refresh(session: Session, deployment: DeploymentHome) -> tuple[Context, FleetStatus] | None:
+def refresh(session: Session, deployment: DeploymentHome) -> FleetStatus | None:
     """Take over what the autoscalers have made of the webservers, and return their account of it;
     None for a deployment without."""
     answers = read_answers(deployment)
@@ -84,7 +84,7 @@ def refresh(session: Session, deployment: DeploymentHome) -> tuple[Context, Flee
     with deployment.lock(f"look at {deployment.name}"):
         context = make_context(session, deployment, answers)
         record = follow(context)
-    return None if record is None else (context, fleet_status(context, record))
+    return None if record is None else fleet_status(context, record)
 
 
 def offered(deployment: DeploymentHome) -> dict[str, str]:

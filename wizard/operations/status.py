@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from wizard.answers.model import Answers
 from wizard.engine import agents, verify
 from wizard.engine import open as engine_open
 from wizard.engine.state import MachineState, State
@@ -74,12 +75,14 @@ def status(session: Session, deployment: DeploymentHome) -> Status:
     fleet, fleet_problems = _fleet(session, deployment)
     state = read_state(deployment)
     login = keys.key_pair(session.secrets(deployment), "ssh_key").private
-    provider = _provider(session, deployment)
+    answers = read_answers(deployment)
+    account = engine_open.account(answers, session.credentials)
+    provider = engine_open.provider(answers.provider.name, session.home, account)
     present = {machine.name: machine for machine in provider.machines(deployment.name)}
     with ThreadPoolExecutor() as pool:
-        source = read_answers(deployment).application.source
-        site = pool.submit(_site, state, getattr(source, "health_path", "/"))
-        dns = pool.submit(_dns, session, deployment, state)
+        path = getattr(answers.application.source, "health_path", "/")
+        site = pool.submit(_site, state, path)
+        dns = pool.submit(_dns, session, answers, provider, state)
         machines = pool.map(
             lambda m: _machine(
                 m, state.ssh_port, login, present[m.name].state if m.name in present else "missing"
@@ -208,27 +211,20 @@ def _site(state: State, path: str) -> tuple[str, list[str]]:
 def _fleet(session: Session, deployment: DeploymentHome) -> tuple[FleetStatus | None, list[str]]:
     """Return the autoscalers' account; the machines they made are known to the home then."""
     try:
-        found = scaling.refresh(session, deployment)
+        return scaling.refresh(session, deployment), []
     except LockedError:
         return None, []  # a deploy is at work and knows better
     except BuildUsbError as error:
         return None, [f"autoscalers: {error.what}: {error.why}"]
-    return (found[1] if found else None), []
 
 
-def _provider(session: Session, deployment: DeploymentHome) -> Provider:
-    answers = read_answers(deployment)
-    account = engine_open.account(answers, session.credentials)
-    return engine_open.provider(answers.provider.name, session.home, account)
-
-
-def _dns(session: Session, deployment: DeploymentHome, state: State) -> tuple[str, list[str]]:
-    answers = read_answers(deployment)
+def _dns(
+    session: Session, answers: Answers, provider: Provider, state: State
+) -> tuple[str, list[str]]:
     try:
-        provider = _provider(session, deployment)
         services = provider.services(answers.dns.zone)
         dns = engine_open.dns(answers, services, session.credentials)
-        records = dns.records(deployment.name)
+        records = dns.records(state.deployment)
     except BuildUsbError as error:
         return "cannot be asked", [f"DNS: {error.what}: {error.why}"]
     text = "; ".join(f"{r.name} -> {', '.join(r.addresses)}" for r in records)

@@ -192,8 +192,7 @@ def not_yet(key: str, value: Any) -> str:
             return f"works {where}: {', '.join(_word(v) for v in works)}"
     if key == "tls.authority" and value in TLS_AUTHORITIES and value not in support.AUTHORITIES:
         return f"works in this version: {', '.join(support.AUTHORITIES)}, an https:// URL"
-    later = support.NOT_YET
-    if any(key == name or key.startswith(f"{name}.") for name in later):
+    if any(key == name or key.startswith(f"{name}.") for name in support.NOT_YET):
         found = keys.field_at(parsed(key))
         default = found.default if found else None
         if value is not None and value != default and not (value == [] and default == ()):

@@ -1,6 +1,6 @@
 """Put own code in place: a folder a release, and one symbolic link that says which is live.
 
-JSON on stdin: digest, commit, docroot, writable, settings (a file, or empty), host, health_path.
+JSON on stdin: digest, commit, writable, settings (a file, or empty), host, health_path.
 A release that is not well is switched back. Standard library only.
 """
 

@@ -56,11 +56,7 @@ class DoneScreen(StepScreen):
             Content(
                 f"Site      {state.url}\n"
                 f"Names     {', '.join(state.hosts)}\n"
-                + (
-                    f"Log in    {state.url}wp-login.php\n"
-                    if state.application == "wordpress"
-                    else ""
-                )
+                + (f"Log in    {state.login_url}\n" if state.login_url else "")
                 + f"User      {state.admin_user}"
             )
         )
