@@ -222,6 +222,7 @@ class Lab:
             "role": record.role,
             "state": machine.state,
             "address": record.address,
+            "ipv6": record.ipv6,
             "access_address": addresses.access_address(self.number, record.octet),
             "console": machine.console() if machine.state == "failed" else "",
         }
@@ -280,6 +281,8 @@ class Lab:
             raise ProviderError(
                 "the lab is full", where=str(self.folder), cure="destroy a rehearsal", code="full"
             )
+        beginning = [machine for machine in self._machines.values() if machine.is_beginning]
+        machines.refuse_without_watches(len(beginning) + 1)
         base, upper = self.base, None
         if wanted["image"] != "debian-13":
             base, upper = self._snapshots.layer(wanted["image"])
@@ -293,6 +296,7 @@ class Lab:
             image=wanted["image"],
             octet=octet,
             base=str(base),
+            has_ipv6=bool(wanted.get("ipv6")),
         )
         machine = await asyncio.to_thread(
             machines.create, self._machines_folder / record.id, record, wanted["user_data"], upper
@@ -341,9 +345,13 @@ class Lab:
         """Say whether a TCP port is "open", "closed" (refused) or "filtered" (no answer), tried
         from "build-machine", "visitor", or inside the machine of that id."""
         sources = {"build-machine": addresses.BUILD_MACHINE, "visitor": addresses.VISITOR}
+        family = socket.AF_INET
+        if ":" in address:
+            family = socket.AF_INET6
+            sources = {name: addresses.ipv6_of(one) for name, one in sources.items()}
 
         def make() -> socket.socket:
-            return socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
         if source in sources:
             connection = make()

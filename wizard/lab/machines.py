@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -25,9 +27,18 @@ log = logging.getLogger(__name__)
 
 # systemd-nspawn(1), "Exit status": the container asked for a reboot
 _REBOOT = 133
+_TRIES = 3
+_BORN = 2.0
+"""Seconds: nspawn that fails earlier has not begun. It can trip over another that begins or ends at
+the same moment (in /run/systemd/nspawn/propagate), and is started again."""
 _CGROUPS = Path("/sys/fs/cgroup")
 # what a configured machine has written, measured: a webserver 10 MiB, a database 197 MiB
 _NEEDED_SPACE = 300 << 20
+# what systemd and its services hold in a machine, measured: 6; the kernel counts them by user for
+# the whole computer, and a machine that gets none does not start, or never answers
+_NEEDED_WATCHES = 8
+_SETTLED = 60.0
+"""Seconds after which a machine has all that it takes of the computer."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +55,22 @@ class Record:
     octet: int
     base: str
     stopped: bool = False
+    has_ipv6: bool = False
 
     @property
     def address(self) -> str:
         """Its address in the lab."""
         return addresses.machine_address(self.octet)
 
+    @property
+    def ipv6(self) -> str:
+        """Its other address there, empty if it has none."""
+        return addresses.ipv6_of(self.address) if self.has_ipv6 else ""
+
     def member(self) -> Member:
         """Return the machine as the firewall sees it."""
-        return Member(self.deployment, self.role, self.address, network.interface(self.id))
+        cable = network.interface(self.id)
+        return Member(self.deployment, self.role, self.address, cable, self.ipv6)
 
 
 class Machine:
@@ -62,8 +80,14 @@ class Machine:
         self.folder = folder
         self.record = record
         self.state = "stopped" if record.stopped else "starting"
+        self._known = time.monotonic()
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether it may take more of the computer yet."""
+        return time.monotonic() - self._known < _SETTLED
 
     @property
     def cgroup(self) -> Path:
@@ -109,14 +133,17 @@ class Machine:
             files.write_json(self.folder / "machine.json", asdict(self.record))
 
     async def _run(self) -> None:
-        status = _REBOOT
+        status, unborn = _REBOOT, 0
         try:
-            while status == _REBOOT:
+            while status == _REBOOT or 0 < unborn < _TRIES:
                 self._mount()
-                await network.connect(self.record.id, self.record.address)
+                await network.connect(self.record.id, self.record.address, self.record.ipv6)
                 self.state = "running"
+                began = time.monotonic()
                 status = await self._boot()
                 log.info("%s (%s) ended with %s", self.record.name, self.record.id, status)
+                failed = status > 0 and status != _REBOOT
+                unborn = unborn + 1 if failed and time.monotonic() - began < _BORN else 0
         except (OSError, ProviderError):
             log.exception("%s (%s) cannot run", self.record.name, self.record.id)
             status = -1
@@ -200,6 +227,25 @@ def no_space(where: str, why: str) -> ProviderError:
         cure="free some space there, then run the same command again: it continues",
         code="disk-full",
     )
+
+
+def refuse_without_watches(count: int) -> None:
+    """Raise ProviderError unless the kernel lets `count` machines more watch files (inotify)."""
+    wanted = count * _NEEDED_WATCHES
+    watch = ctypes.CDLL(None, use_errno=True).inotify_init1
+    held = [number for _ in range(wanted) if (number := watch(os.O_CLOEXEC)) >= 0]
+    for number in held:
+        os.close(number)
+    if len(held) < wanted:
+        limit = "fs.inotify.max_user_instances"
+        raise ProviderError(
+            "this computer cannot run another machine",
+            where=limit,
+            why=f"{len(held)} of it are left, and {count} machines that begin take {wanted}",
+            cure=f"raise it (sudo sysctl {limit}=1024, until the computer is started again), or "
+            "destroy another rehearsal; then run the same command again",
+            code="watches",
+        )
 
 
 def load(folder: Path) -> Machine:

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 # linux/if.h: IFNAMSIZ 16 with the final zero
 _INTERFACE_LENGTH = 15
+# an address that is only on another interface is not told to neighbours, unlike with IPv4
+_GATEWAY_6 = "fe80::1"
 
 
 async def run(*command: str, stdin: str = "") -> str:
@@ -56,14 +58,17 @@ async def set_up() -> None:
         addresses.SERVICES,
     ):
         lines.append(f"address add {address}/32 dev lo")
+        if address != addresses.SERVICES:
+            lines.append(f"address add {addresses.ipv6_of(address)}/128 dev lo nodad")
     await run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
     settings = {
         "net/ipv4/ip_forward": "1",
         "net/ipv4/conf/all/rp_filter": "1",
         "net/ipv4/conf/default/rp_filter": "1",
-        # the whole of the lab has IPv4 addresses only
-        "net/ipv6/conf/all/disable_ipv6": "1",
-        "net/ipv6/conf/default/disable_ipv6": "1",
+        # machines that were not asked to have an IPv6 address have none
+        "net/ipv6/conf/all/forwarding": "1",
+        "net/ipv6/conf/all/accept_ra": "0",
+        "net/ipv6/conf/default/accept_ra": "0",
         # many short connections from two addresses: a visitor's load test
         "net/ipv4/ip_local_port_range": "10240 65000",
         "net/ipv4/tcp_tw_reuse": "1",
@@ -78,10 +83,15 @@ async def apply_firewall(ruleset: str) -> None:
     await run("nft", "-f", "-", stdin=ruleset)
 
 
-async def connect(machine_id: str, address: str) -> None:
-    """Make a fresh network for a machine that is about to boot, cabled to the router."""
+async def connect(machine_id: str, address: str, ipv6: str) -> None:
+    """Make a fresh network for a machine that is about to boot, cabled to the router; `ipv6` is an
+    address that it has too, or empty."""
     await disconnect(machine_id)
     cable = interface(machine_id)
+    far = f"route add {ipv6}/128 dev {cable} src {addresses.ipv6_of(addresses.VISITOR)}\n"
+    far += f"address add {_GATEWAY_6}/64 dev {cable} nodad\n"
+    near = f"address add {ipv6}/128 dev host0 nodad\n"
+    near += f"route add {addresses.PREFIX_6}/64 via {_GATEWAY_6} dev host0 src {ipv6}\n"
     await run("ip", "netns", "add", machine_id)
     await run(
         "ip",
@@ -89,7 +99,7 @@ async def connect(machine_id: str, address: str) -> None:
         "-",
         stdin=f"link add {cable} type veth peer name host0 netns {machine_id}\n"
         f"link set {cable} up\n"
-        f"route add {address}/32 dev {cable} src {addresses.VISITOR}\n",
+        f"route add {address}/32 dev {cable} src {addresses.VISITOR}\n" + (far if ipv6 else ""),
     )
     await run(
         "ip",
@@ -100,7 +110,8 @@ async def connect(machine_id: str, address: str) -> None:
         stdin="link set lo up\nlink set host0 up\n"
         f"address add {address}/32 dev host0\n"
         f"route add {addresses.ROUTER}/32 dev host0\n"
-        f"route add default via {addresses.ROUTER} dev host0 src {address}\n",
+        f"route add default via {addresses.ROUTER} dev host0 src {address}\n"
+        + (near if ipv6 else ""),
     )
 
 
