@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.contract.at_aws import REGION, database_spec, opened
 from tests.contract.scenario import persist
-from tests.contract.test_aws import REGION, database_spec, opened
 from tests.emulators.aws import AwsEmulator
 from wizard.errors import InterruptedRunError, NotSupportedError, ProviderError, TransientError
 from wizard.events import silent
@@ -51,14 +51,16 @@ def groups_of(api: AwsEmulator) -> dict[str, Any]:
     return {g.name: g for s in api.ec2().groups.values() for g in s.values()}
 
 
-@pytest.mark.parametrize("engine", ["mariadb", "mysql"])
+@pytest.mark.parametrize("engine", ["mariadb", "mysql", "postgresql"])
 def test_an_instance_is_private_encrypted_and_protected(api: AwsEmulator, engine: str) -> None:
     provider = opened(api, database=engine)
     wanted = database_spec(provider, engine)
     seen: list[str] = []
     made = provider.ensure_database(wanted, lambda what, *_: seen.append(what))
     found = api.rds().databases[NAME]
-    assert (found.engine, found.db_instance_class) == (engine, "db.t4g.micro")
+    postgresql = engine == "postgresql"
+    called = "postgres" if postgresql else engine
+    assert (found.engine, found.db_instance_class) == (called, "db.t4g.micro")
     assert (found.storage_type, found.allocated_storage) == ("gp3", 20)
     assert found.storage_encrypted
     assert not found.publicly_accessible
@@ -68,10 +70,14 @@ def test_an_instance_is_private_encrypted_and_protected(api: AwsEmulator, engine
     subnets = found.db_subnet_group.subnets
     assert len({subnet["SubnetAvailabilityZone"]["Name"] for subnet in subnets}) == 2
     parameters = api.rds().db_parameter_groups[NAME].parameters
-    assert parameters["require_secure_transport"]["ParameterValue"] == "1"
+    closed = "rds.force_ssl" if postgresql else "require_secure_transport"
+    assert parameters[closed]["ParameterValue"] == "1"
+    # not RDS's default where backups could not be made of it
+    assert found.engine_version.startswith("17.") or not postgresql
+    assert made.first == ("postgres" if postgresql else "")
     # what is told is what machines need, and no more
     assert made.host == f"{NAME}.c0ffee.{REGION}.rds.amazonaws.com"
-    assert (made.port, made.password) == (3306, wanted.password)
+    assert (made.port, made.password) == (5432 if postgresql else 3306, wanted.password)
     assert made.authority.strip() == api.authority(REGION).certificate.strip()
     assert "waiting for the database: creating" in seen
 
@@ -247,8 +253,12 @@ def test_prices_are_of_the_list_and_kept_for_a_day(api: AwsEmulator, tmp_path: P
     asked = len(api.calls("pricing:"))
     assert opened(api, database="mysql", cache=tmp_path).facts().databases == found
     assert len(api.calls("pricing:")) == asked
+    other = opened(api, database="postgresql", cache=tmp_path).facts().databases
+    assert other is not None
+    assert (other.port, found.port) == (5432, 3306)
+    assert "PostgreSQL" in str(api.calls("pricing:")[-1])
     # an older list is used where the new one cannot be had, and that is said
-    (kept,) = tmp_path.glob("aws-database-prices-*.json")
+    (kept,) = tmp_path.glob("aws-database-prices-*-mysql.json")
     kept.write_text(kept.read_text().replace('"date": "2', '"date": "1'))
     api.denied.add("pricing:GetProducts")
     facts = opened(api, database="mysql", cache=tmp_path).facts()

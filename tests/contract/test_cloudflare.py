@@ -57,7 +57,7 @@ def test_every_request_is_in_the_vendors_document() -> None:
         dns.ensure_record("demo", replace(WWW, ttl=300, addresses=("192.0.2.2", "192.0.2.3")))
         assert [record.ttl for record in dns.records("demo")] == [300]
         dns.delete_record("demo", WWW.name)
-        assert dns.edge().networks == tuple(api.networks)
+        assert dns.edge().networks == (*api.networks, *api.networks_6)
         assert api.violations == []
     records = "/zones/{zone_id}/dns_records"
     assert document.seen == {
@@ -286,7 +286,7 @@ def test_proxied_names_point_at_cloudflare_and_come_back(api: CloudflareEmulator
 
 def test_the_proxies_networks_are_the_apis(api: CloudflareEmulator) -> None:
     edge = opened(api).edge()
-    assert edge.networks == ("198.51.100.0/24", "203.0.113.0/25")
+    assert edge.networks == ("198.51.100.0/24", "203.0.113.0/25", "2400:cb00::/32")
     assert edge.url == f"{api.url}/ips"
     assert "BEGIN CERTIFICATE" in edge.client_ca
     assert edge.wrong == ()

@@ -12,7 +12,9 @@ import pytest
 
 from tests.contract import accounts
 from tests.contract.scenario import persist
-from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator, error
+from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
+from tests.emulators.digitalocean_databases import OFFERED
+from tests.emulators.digitalocean_values import error
 from tests.emulators.server import Reply
 from wizard.errors import InterruptedRunError, ProviderError, TransientError
 from wizard.events import silent
@@ -42,12 +44,14 @@ def opened(api: DigitalOceanEmulator, **changes: Any) -> DigitalOceanProvider:
     return accounts.opened_account(api, **{"database": "mysql", **changes})
 
 
-def spec(provider: DigitalOceanProvider, deployment: str = "demo") -> DatabaseSpec:
+def spec(
+    provider: DigitalOceanProvider, deployment: str = "demo", engine: str = "mysql"
+) -> DatabaseSpec:
     facts = provider.facts().databases
     assert facts is not None
     return DatabaseSpec(
         deployment=deployment,
-        engine="mysql",
+        engine=engine,
         size=facts.sizes[0],
         port=facts.port,
         region="fra1",
@@ -103,6 +107,27 @@ def test_a_database_is_made_once_and_told_whole(
     assert "waiting for the database: creating" in seen
     assert [r.kind for r in provider.resources("demo")].count(ResourceKind.DATABASE) == 1
     assert provider.resources("other") == []
+
+
+def test_postgresql_is_of_the_newest_version_that_backups_know(api: DigitalOceanEmulator) -> None:
+    provider = opened(api, database="postgresql")
+    made = provider.ensure_database(spec(provider, engine="postgresql"), silent)
+    (cluster,) = api.databases.values()
+    # 18 is offered, and the pg_dump of Debian 13 refuses it
+    assert (cluster["engine"], cluster["version"]) == ("pg", "17")
+    assert (made.port, made.user, made.first) == (25060, "doadmin", "defaultdb")
+
+
+def test_versions_that_no_backup_knows_are_refused(
+    api: DigitalOceanEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = opened(api, database="postgresql")
+    wanted = spec(provider, engine="postgresql")
+    monkeypatch.setitem(OFFERED["pg"], "versions", ["18"])
+    with pytest.raises(ProviderError, match="no version of postgresql") as caught:
+        provider.ensure_database(wanted, silent)
+    assert caught.value.where == "database.engine"
+    assert api.databases == {}
 
 
 def test_only_the_roles_of_the_rules_may_reach_it(
@@ -212,10 +237,11 @@ def test_a_database_goes_before_the_network_it_is_in(
 
 
 def test_scopes_for_databases_are_asked_of_who_rents_one(api: DigitalOceanEmulator) -> None:
-    kinds = ("droplet", "vpc", "firewall", "tag", "snapshot", "ssh_key", "account")
+    kinds = ("droplet", "vpc", "firewall", "tag", "snapshot", "ssh_key", "spaces_key", "account",
+             "project")  # fmt: skip
     verbs = ("read", "create", "update", "delete")
     few = {f"{kind}:{verb}" for kind in kinds for verb in verbs} | {
-        "regions:read", "sizes:read", "image:read"
+        "regions:read", "sizes:read", "image:read", "project:assign_resource"
     }  # fmt: skip
     api.tokens[TOKEN] = frozenset(few)
     assert opened(api, database="").standing(silent).lacking == ()

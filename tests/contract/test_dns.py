@@ -195,6 +195,30 @@ def test_a_record_comes_changes_and_goes(served: Served) -> None:
     assert served.ask(f"_build-usb.{WWW.name}", "TXT") == []
 
 
+def test_both_kinds_of_address_are_one_record_set(served: Served) -> None:
+    both = RecordSet(WWW.name, ("192.0.2.1", "2001:db8::1", "2001:db8::2"), 60)
+    assert served.provider.ensure_record("demo", WWW)
+    assert served.provider.ensure_record("demo", both)
+    assert not served.provider.ensure_record("demo", both)
+    assert served.provider.records("demo") == [both]
+    assert served.ask(WWW.name) == ["192.0.2.1"]
+    assert served.ask(WWW.name, "AAAA") == ["2001:db8::1", "2001:db8::2"]
+    served.provider.wait_until_served(both, 5)
+    with pytest.raises(TransientError, match="not served everywhere"):
+        served.provider.wait_until_served(replace(both, addresses=both.addresses[:2]), 0.2)
+
+    six = replace(both, addresses=("2001:db8::9",))
+    assert served.provider.ensure_record("demo", six)
+    assert served.ask(WWW.name) == []
+    served.provider.wait_until_served(six, 5)
+    assert served.provider.ensure_record("demo", WWW)
+    assert served.ask(WWW.name, "AAAA") == []
+    served.provider.ensure_record("demo", both)
+    served.provider.delete_record("demo", WWW.name)
+    assert served.provider.records("demo") == []
+    assert served.ask(WWW.name) + served.ask(WWW.name, "AAAA") == []
+
+
 def test_the_zone_itself_can_be_the_name(served: Served) -> None:
     apex = RecordSet(ZONE, ("192.0.2.7",), 60)
     assert served.provider.ensure_record("demo", apex)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.emulators.aws_identity import Key
 from tests.emulators.nameserver import NameServer
-from tests.emulators.route53 import ACTIONS, Key, Route53Emulator
+from tests.emulators.route53 import ACTIONS, Route53Emulator
 from wizard.dns.base import RecordSet
 from wizard.dns.route53 import Route53
 from wizard.errors import ProviderError, TransientError, UsageError

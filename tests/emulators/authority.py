@@ -52,6 +52,21 @@ class Authority:
                 x509.BasicConstraints(ca=authority, path_length=0 if authority else None),
                 critical=True,
             )
+            # without it OpenSSL, told to be strict (Python 3.13), refuses the authority
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=not authority,
+                    key_cert_sign=authority,
+                    crl_sign=authority,
+                    content_commitment=False,
+                    key_encipherment=False,
+                    data_encipherment=False,
+                    key_agreement=False,
+                    encipher_only=False,
+                    decipher_only=False,
+                ),
+                critical=True,
+            )
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,

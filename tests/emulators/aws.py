@@ -8,20 +8,17 @@ with requests: what is under way is done after it was asked for `steps` times.
 
 from __future__ import annotations
 
-import base64
 import io
 import itertools
 import json
 import secrets
 import socket
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape
 
 import moto.settings
 from botocore.auth import SigV4Auth
@@ -29,11 +26,13 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from moto.backends import get_backend
 from moto.ec2.models.amis import Ami
-from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from tests.emulators import aws_files
+from tests.emulators import aws_asks, aws_files
+from tests.emulators.aws_answers import AwsRequest, Refusal, product, query_reply, refusal_reply
 from tests.emulators.aws_databases import Databases
+from tests.emulators.aws_ec2 import Machines
+from tests.emulators.aws_identity import Key, Statement
 from tests.emulators.server import Emulator, Reply, Request
 from wizard.providers import aws_price_table
 
@@ -52,58 +51,11 @@ IMAGES = (
         "2026-08-01T00:00:00Z",
     ),
 )
-_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15"
-_X = f"{{{_NAMESPACE}}}"
-_UNSEEN = {
-    "ami": "InvalidAMIID.NotFound",
-    "i": "InvalidInstanceID.NotFound",
-    "igw": "InvalidInternetGatewayID.NotFound",
-    "sg": "InvalidGroup.NotFound",
-    "subnet": "InvalidSubnetID.NotFound",
-    "vpc": "InvalidVpcID.NotFound",
-}
-_MADE = {
-    "CreateInternetGateway": "internetGatewayId",
-    "CreateSecurityGroup": "groupId",
-    "CreateSubnet": "subnetId",
-    "CreateVpc": "vpcId",
-    "RunInstances": "instanceId",
-}
 _SKEW = 300  # seconds
 _accounts = itertools.count(200_000_000_000)
 
 
-@dataclass
-class Key:
-    """An access key: its secret, and the token that belongs to it."""
-
-    secret: str = SECRET_KEY
-    token: str = ""
-    expired: bool = False
-
-
-@dataclass
-class AwsRequest(Request):
-    """A request as Amazon's services are asked; its line is such as `ec2:RunInstances`."""
-
-    service: str = ""
-    region: str = ""
-    action: str = ""
-    form: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def line(self) -> str:
-        return f"{self.service}:{self.action}"
-
-
-@dataclass
-class Refusal(Exception):
-    code: str
-    message: str
-    status: int = 400
-
-
-class AwsEmulator(Databases, Emulator):
+class AwsEmulator(Machines, Databases, Emulator):
     """An account of its own. `denied` are IAM actions that its keys may not do, `full` zones
     without room, `clock` the seconds by which its clock is ahead, `steps` how many requests about
     it an instance is pending or shutting down, `unseen` for how many what is new is hidden. `crowd`
@@ -118,18 +70,12 @@ class AwsEmulator(Databases, Emulator):
         self.account = str(next(_accounts))
         self.keys = {ACCESS_KEY: Key()}
         self.denied: set[str] = set()
-        self.full: set[str] = set()
         self.clock = 0.0
         self.steps = steps
-        self.unseen = 0
-        self.vcpu_limit, self.vpc_limit = 32, 5
         self.prices: dict[str, str] | None = None
-        self.crowd = 0
-        self._tokens: dict[str, tuple[dict[str, str], Reply]] = {}
-        self._hidden: dict[str, int] = {}
-        self._under_way: dict[str, tuple[int, str, int]] = {}
         self._known: set[str] = set()
         self._files: dict[str, aws_files.Files] = {}
+        self.begin_machines()
         self.begin_databases()
         self._moto = DomainDispatcherApplication(create_backend_app)
 
@@ -199,6 +145,12 @@ class AwsEmulator(Databases, Emulator):
     def end_instance(self, instance: Any) -> None:
         """The instance is gone."""
 
+    def begin_image(self, image: Any, instance: str) -> None:
+        """A new image of that instance's disk."""
+
+    def end_image(self, image: str) -> None:
+        """The image is gone."""
+
     def groups_changed(self) -> None:
         """Security groups, or the instances that they are about, changed."""
 
@@ -224,7 +176,7 @@ class AwsEmulator(Databases, Emulator):
         )
         reply, fault = super().handle(own)
         if isinstance(reply.body, Refusal):
-            reply = _refusal(own, reply.body)
+            reply = refusal_reply(own, reply.body)
         reply.headers.setdefault("Date", formatdate(time.time() + self.clock, usegmt=True))
         return reply, fault
 
@@ -237,7 +189,7 @@ class AwsEmulator(Databases, Emulator):
         try:
             self._check_keys(request)
         except Refusal as refusal:
-            return _refusal(request, refusal)
+            return refusal_reply(request, refusal)
         return None
 
     def _check_keys(self, request: AwsRequest) -> None:
@@ -259,10 +211,24 @@ class AwsEmulator(Databases, Emulator):
         if _signature(request, self.origin, key) != request.headers["authorization"].split("=")[-1]:
             wrong = "AuthFailure" if request.service == "ec2" else "SignatureDoesNotMatch"
             raise Refusal(wrong, "The signature we calculated does not match yours", 403)
-        name = _iam_action(request)
-        if name in self.denied:
+        lacked = request.line if request.line in self.denied else self._lacked(request, key)
+        if lacked:
             code = "UnauthorizedOperation" if request.service == "ec2" else "AccessDenied"
-            raise Refusal(code, f"You are not authorized to perform: {name}", 403)
+            raise Refusal(code, f"You are not authorized to perform: {lacked}", 403)
+
+    def _lacked(self, request: AwsRequest, key: Key) -> str:
+        """Return the right that a role's key lacks, "" for none."""
+        if key.rights is None:
+            return ""
+        with self.lock:
+            try:
+                backend = self.ec2(request.region) if request.service == "ec2" else None
+                asks = aws_asks.of_request(request, self.account, backend, self.iam)
+                lacked = key.lacks(asks)
+            except Exception as mistake:
+                self.violations.append(f"{request.line}: {mistake!r}")
+                raise
+        return lacked.told if lacked else ""
 
     def dispatch(self, request: Request) -> Reply:
         assert isinstance(request, AwsRequest)
@@ -278,7 +244,7 @@ class AwsEmulator(Databases, Emulator):
                     self._learn_keys(reply.body)
                 return reply
             except Refusal as refusal:
-                return _refusal(request, refusal)
+                return refusal_reply(request, refusal)
             except Exception as mistake:
                 self.violations.append(f"{request.line}: {mistake!r}")
                 raise
@@ -334,179 +300,34 @@ class AwsEmulator(Databases, Emulator):
             return Reply(204)
         return Reply(reply.status, files.after(request.action, reply.body))
 
-    # -- EC2 ---------------------------------------------------------------------------------------
-
-    def _ec2(self, request: AwsRequest) -> Reply:
-        backend = self.ec2(request.region)
-        self._pass_time(request, backend)
-        self._refuse_unseen(request)
-        if request.action == "DescribeInstanceTypes":
-            return _instance_types(request)
-        refuse = getattr(self, f"_may_{request.action}", None)
-        token = request.form.get("ClientToken", "")
-        if token in self._tokens:
-            before, reply = self._tokens[token]
-            if before != request.form:
-                raise Refusal("IdempotentParameterMismatch", "used before with other parameters")
-            return reply
-        if refuse:
-            refuse(request, backend)
-        snapshot_tags = _without_snapshot_tags(request)
-        asked = dict(request.form)
-        if self.crowd:
-            request.form.pop("NextToken", None)
-        reply = self._ask_moto(request)
-        request.form.update(asked)
-        if reply.status != 200:
-            return reply
-        self._made(request, reply, backend, snapshot_tags)
-        if token:
-            self._tokens[token] = (dict(request.form), reply)
-        if request.action == "DescribeInstances" and self.crowd:
-            return _crowded(request, reply, self.crowd)
-        if request.action.startswith("Describe"):
-            reply = self._without_unseen(reply)
-        return reply
-
-    def _made(self, request: AwsRequest, reply: Reply, backend: Any, snapshot_tags: Any) -> None:
-        tree = ElementTree.fromstring(reply.body)
-        if request.action == "RunInstances":
-            identity = tree.findtext(f".//{_X}instanceId", "")
-            instance = backend.get_instance(identity)
-            instance.disable_api_termination = request.form.get("DisableApiTermination") == "true"
-            given = base64.b64decode(request.form.get("UserData", "")).decode()
-            self.begin_instance(instance, given)
-            self._begin(instance, "pending", 0)
-        elif request.action == "TerminateInstances":
-            for number in itertools.count(1):
-                identity = request.form.get(f"InstanceId.{number}", "")
-                if not identity:
-                    break
-                instance = backend.get_instance(identity)
-                if self._under_way.get(identity, ("", "", 0))[1] != "terminated":
-                    self.end_instance(instance)
-                    self._begin(instance, "shutting-down", 32)
-        elif request.action == "CreateImage":
-            image = backend.amis[tree.findtext(f".//{_X}imageId", "")]
-            image.ebs_snapshot.add_tags(snapshot_tags)
-        if request.action.startswith(("Authorize", "Revoke", "RunInstances", "Terminate")):
-            self.groups_changed()
-        if self.unseen and request.action in _MADE:
-            identity = tree.findtext(f".//{_X}{_MADE[request.action]}", "")
-            self._hidden[identity] = self.unseen
-
-    def _begin(self, instance: Any, state: str, code: int) -> None:
-        after = {"pending": ("running", 16), "shutting-down": ("terminated", 48)}[state]
-        self._under_way[instance.id] = (self.steps, *after)
-        instance._state.name, instance._state.code = state, code
-
-    def _pass_time(self, request: AwsRequest, backend: Any) -> None:
-        if request.action != "DescribeInstances":
-            return
-        for identity, (left, name, code) in list(self._under_way.items()):
-            if identity not in {i.id for i in backend.all_instances()}:
-                continue
-            if left > 0:
-                self._under_way[identity] = (left - 1, name, code)
-            else:
-                del self._under_way[identity]
-                instance = backend.get_instance(identity)
-                instance._state.name, instance._state.code = name, code
-
-    def _refuse_unseen(self, request: AwsRequest) -> None:
-        for name, value in request.form.items():
-            if value in self._hidden and not name.startswith("Filter."):
-                self._show_soon(value)
-                code = _UNSEEN[value.partition("-")[0]]
-                raise Refusal(code, f"The ID '{value}' does not exist")
-
-    def _without_unseen(self, reply: Reply) -> Reply:
-        hidden = [identity for identity in self._hidden if identity.encode() in reply.body]
-        if not hidden:
-            return reply
-        ElementTree.register_namespace("", _NAMESPACE)
-        tree = ElementTree.fromstring(reply.body)
-        for parent in list(tree.iter()):
-            for item in list(parent):
-                if item.tag == f"{_X}item" and any(child.text in hidden for child in item):
-                    parent.remove(item)
-        for identity in hidden:
-            self._show_soon(identity)
-        return Reply(reply.status, ElementTree.tostring(tree))
-
-    def _show_soon(self, identity: str) -> None:
-        self._hidden[identity] -= 1
-        if not self._hidden[identity]:
-            del self._hidden[identity]
-
-    # -- what EC2 refuses and moto does not --------------------------------------------------------
-
-    def _may_RunInstances(self, request: AwsRequest, backend: Any) -> None:
-        form = request.form
-        subnet = backend.get_subnet(form["NetworkInterface.1.SubnetId"])
-        zone = subnet.availability_zone
-        if zone in self.full:
-            message = f"We do not have sufficient capacity in the Zone you requested ({zone})."
-            raise Refusal("InsufficientInstanceCapacity", message, 500)
-        if form["InstanceType"] not in INSTANCE_TYPES:
-            message = f"Invalid value '{form['InstanceType']}' for InstanceType."
-            raise Refusal("InvalidParameterValue", message)
-        cpus = _vcpus(form["InstanceType"])
-        used = sum(_vcpus(i.instance_type) for i in self.instances(request.region))
-        if used + cpus > self.vcpu_limit:
-            message = "You have requested more vCPU capacity than your current vCPU limit allows"
-            raise Refusal("VcpuLimitExceeded", message)
-
-    def _may_CreateVpc(self, request: AwsRequest, backend: Any) -> None:
-        if len(backend.vpcs) >= self.vpc_limit:
-            raise Refusal("VpcLimitExceeded", "The maximum number of VPCs has been reached.")
-
-    def _may_DeleteSecurityGroup(self, request: AwsRequest, backend: Any) -> None:
-        group = request.form["GroupId"]
-        if self.files(request.region).uses(group) or self.used_by_databases(request.region, group):
-            raise _in_use(group)
-        for instance in self._there(backend):
-            if any(g.id == group for nic in instance.nics.values() for g in nic.group_set):
-                raise _in_use(group)
-        for groups in backend.groups.values():
-            for other in groups.values():
-                named = {rule.source_group.get("GroupId") for rule in other.ingress_rules}
-                if other.id != group and group in named:
-                    raise _in_use(group)
-
-    def _may_DeleteSubnet(self, request: AwsRequest, backend: Any) -> None:
-        subnet = request.form["SubnetId"]
-        if self.files(request.region).uses(subnet) or self.used_by_databases(
-            request.region, subnet
-        ):
-            raise _in_use(subnet)
-        for instance in self._there(backend):
-            if any(nic.subnet.id == subnet for nic in instance.nics.values()):
-                raise _in_use(subnet)
-
-    def _may_DetachInternetGateway(self, request: AwsRequest, backend: Any) -> None:
-        vpc = request.form["VpcId"]
-        for instance in self._there(backend):
-            if any(nic.subnet.vpc_id == vpc and nic.public_ip for nic in instance.nics.values()):
-                raise _in_use(vpc)
-
-    def _may_DeleteVpc(self, request: AwsRequest, backend: Any) -> None:
-        vpc = request.form["VpcId"]
-        subnets = [s for zone in backend.subnets.values() for s in zone.values()]
-        gateways = [g for g in backend.internet_gateways.values() if g.vpc]
-        groups = [g for g in backend.groups.get(vpc, {}).values() if g.name != "default"]
-        inside = [s for s in subnets if s.vpc_id == vpc]
-        if inside or groups or any(g.vpc.id == vpc for g in gateways):
-            raise _in_use(vpc)
-
-    def _there(self, backend: Any) -> list[Any]:
-        return [i for i in backend.all_instances() if i._state.name != "terminated"]
-
     def _do_RemoveRoleFromInstanceProfile(self, request: AwsRequest) -> Reply:
         for profile in self.iam.instance_profiles.values():
             if profile.name == request.form["InstanceProfileName"] and not profile.roles:
                 raise Refusal("NoSuchEntity", "the role is not in the instance profile", 404)
         return self._ask_moto(request)
+
+    def key_of_role(self, name: str, who: str) -> str:
+        """Make keys as an instance (`who`) is given those of its role; returns the access key. What
+        they may do is what the role's policies say at the time."""
+        made = f"ASIA{secrets.token_hex(8).upper()}"
+
+        def rights() -> list[Statement]:
+            roles = [role for role in self.iam.roles.values() if role.name == name]
+            texts = [text for role in roles for text in role.policies.values()]
+            return [s for text in texts for s in json.loads(text)["Statement"]]
+
+        arn = f"arn:aws:sts::{self.account}:assumed-role/{name}/{who}"
+        token = secrets.token_hex(64)
+        self.keys[made] = Key(secrets.token_hex(20), token, rights=rights, arn=arn)
+        return made
+
+    def _do_GetCallerIdentity(self, request: AwsRequest) -> Reply:
+        key = self.keys[_scope(request)[0]]
+        if not key.arn:
+            return self._ask_moto(request)
+        who = key.arn.rpartition("/")[2]
+        inner = f"<Arn>{key.arn}</Arn><UserId>AROA:{who}</UserId><Account>{self.account}</Account>"
+        return query_reply("sts", "GetCallerIdentity", inner)
 
     # -- what moto has not -------------------------------------------------------------------------
 
@@ -517,7 +338,8 @@ class AwsEmulator(Databases, Emulator):
             f"{'implicitDeny' if name in self.denied else 'allowed'}</EvalDecision></member>"
             for name in names
         )
-        return _iam_reply(
+        return query_reply(
+            "iam",
             "SimulatePrincipalPolicy",
             f"<IsTruncated>false</IsTruncated><EvaluationResults>{members}</EvaluationResults>",
         )
@@ -533,7 +355,7 @@ class AwsEmulator(Databases, Emulator):
         else:
             hourly = aws_price_table.hourly(region)
             prices = self.prices or {name: str(price) for name, price in hourly.items()}
-        rows = [_product(name, region, price) for name, price in sorted(prices.items())]
+        rows = [product(name, region, price) for name, price in sorted(prices.items())]
         start, size = int(asked.get("NextToken", 0)), asked.get("MaxResults", 100)
         body: dict[str, Any] = {"FormatVersion": "aws_v1", "PriceList": rows[start : start + size]}
         if start + size < len(rows):
@@ -542,7 +364,12 @@ class AwsEmulator(Databases, Emulator):
 
     def _do_GetServiceQuota(self, request: AwsRequest) -> Reply:
         code = request.body["QuotaCode"]
-        limits = {"L-1216C47A": self.vcpu_limit, "L-F678F1CE": self.vpc_limit}
+        limits = {
+            "L-1216C47A": self.vcpu_limit,
+            "L-34B43A08": self.spot_limit,
+            "L-F678F1CE": self.vpc_limit,
+            "L-0263D0A3": self.address_limit,
+        }
         if code not in limits:
             raise Refusal("NoSuchResourceException", "no such quota")
         return Reply(200, {"Quota": {"QuotaCode": code, "Value": float(limits[code])}})
@@ -571,108 +398,3 @@ def _signature(request: AwsRequest, origin: str, key: Key) -> str:
     signed.context["timestamp"] = request.headers["x-amz-date"]
     auth = SigV4Auth(Credentials(found[0], key.secret, key.token or None), found[3], found[2])
     return str(auth.signature(auth.string_to_sign(signed, auth.canonical_request(signed)), signed))
-
-
-def _iam_action(request: AwsRequest) -> str:
-    return f"{request.service}:{request.action}"
-
-
-def _refusal(request: AwsRequest, refusal: Refusal) -> Reply:
-    told = secrets.token_hex(8)
-    code, message = refusal.code, escape(refusal.message)
-    if request.headers.get("x-amz-target") or request.service == aws_files.SERVICE:
-        headers = {"x-amzn-RequestId": told, "x-amzn-ErrorType": code}
-        return Reply(refusal.status, {"__type": code, "message": refusal.message}, headers)
-    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    text = f"<ErrorResponse>{error}<RequestId>{told}</RequestId></ErrorResponse>"
-    if request.service == "ec2":
-        text = f"<Response><Errors>{error}</Errors><RequestID>{told}</RequestID></Response>"
-    return Reply(refusal.status, text.encode())
-
-
-def _in_use(what: str) -> Refusal:
-    return Refusal("DependencyViolation", f"resource {what} has a dependent object")
-
-
-def _iam_reply(action: str, inner: str) -> Reply:
-    text = (
-        f'<{action}Response xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
-        f"<{action}Result>{inner}</{action}Result>"
-        f"<ResponseMetadata><RequestId>{secrets.token_hex(8)}</RequestId></ResponseMetadata>"
-        f"</{action}Response>"
-    )
-    return Reply(200, text.encode())
-
-
-def _crowded(request: AwsRequest, reply: Reply, crowd: int) -> Reply:
-    """Answer with many copies of the one instance there is, in pages: moto writes slowly."""
-    head, item, rest = reply.body.decode().partition("<item><reservationId>")
-    assert item
-    one, end, _ = rest.rpartition("</reservationSet>")
-    identity = one.partition("<instanceId>")[2].partition("</instanceId>")[0]
-    start, size = int(request.form.get("NextToken", 0)), int(request.form.get("MaxResults", 100))
-    numbers = range(start, min(crowd, start + size))
-    items = "".join(item + one.replace(identity, f"i-{number:017x}") for number in numbers)
-    following = f"<nextToken>{start + size}</nextToken>" if start + size < crowd else ""
-    return Reply(200, f"{head}{items}{end}{following}</DescribeInstancesResponse>".encode())
-
-
-def _instance_types(request: AwsRequest) -> Reply:
-    """Answer from moto's data, in pages; moto itself takes ten seconds for all in one."""
-    form, filters = request.form, {}
-    for key, name in form.items():
-        if key.startswith("Filter.") and key.endswith(".Name"):
-            filters[name] = form[key.removesuffix("Name") + "Value.1"]
-    tests = {
-        "bare-metal": lambda item: [str(item["BareMetal"]).lower()],
-        "current-generation": lambda item: [str(item["CurrentGeneration"]).lower()],
-        "processor-info.supported-architecture": lambda item: item["ProcessorInfo"][
-            "SupportedArchitectures"
-        ],
-        "supported-root-device-type": lambda item: item["SupportedRootDeviceTypes"],
-    }
-    found = [
-        item
-        for _, item in sorted(INSTANCE_TYPES.items())
-        if all(value in tests[name](item) for name, value in filters.items())
-    ]
-    start, size = int(form.get("NextToken", 0)), int(form.get("MaxResults", 100))
-    items = "".join(
-        f"<item><instanceType>{item['InstanceType']}</instanceType><vCpuInfo><defaultVCpus>"
-        f"{item['VCpuInfo']['DefaultVCpus']}</defaultVCpus></vCpuInfo><memoryInfo><sizeInMiB>"
-        f"{item['MemoryInfo']['SizeInMiB']}</sizeInMiB></memoryInfo>"
-        + ("<gpuInfo><totalGpuMemoryInMiB>1</totalGpuMemoryInMiB></gpuInfo>" * ("GpuInfo" in item))
-        + "</item>"
-        for item in found[start : start + size]
-    )
-    following = f"<nextToken>{start + size}</nextToken>" if start + size < len(found) else ""
-    text = (
-        f'<DescribeInstanceTypesResponse xmlns="{_NAMESPACE}"><requestId>1</requestId>'
-        f"<instanceTypeSet>{items}</instanceTypeSet>{following}</DescribeInstanceTypesResponse>"
-    )
-    return Reply(200, text.encode())
-
-
-def _product(name: str, region: str, price: str) -> str:
-    attributes = {"instanceType": name, "regionCode": region}
-    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": price}}
-    terms = {"OnDemand": {"term": {"priceDimensions": {"one": dimension}}}}
-    return json.dumps({"product": {"attributes": attributes}, "terms": terms})
-
-
-def _vcpus(name: str) -> int:
-    return int(INSTANCE_TYPES[name]["VCpuInfo"]["DefaultVCpus"])
-
-
-def _without_snapshot_tags(request: AwsRequest) -> dict[str, str]:
-    """Take the tags for snapshots out of a request, which moto cannot do, and return them."""
-    found: dict[str, str] = {}
-    if request.action != "CreateImage":
-        return found
-    for number in (1, 2):
-        head = f"TagSpecification.{number}."
-        if request.form.get(f"{head}ResourceType") == "snapshot":
-            own = {k: request.form.pop(k) for k in list(request.form) if k.startswith(head)}
-            for key in [k for k in own if k.endswith(".Key")]:
-                found[own[key]] = own[key.removesuffix(".Key") + ".Value"]
-    return found

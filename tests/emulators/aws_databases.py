@@ -13,9 +13,17 @@ from typing import Any
 from moto.backends import get_backend
 
 from tests.emulators.authority import Authority
+from tests.emulators.aws_answers import Refusal
 from tests.emulators.server import Reply
 
-VERSIONS = {"mariadb": ("11.8.3", "mariadb11.8"), "mysql": ("8.4.6", "mysql8.4")}
+VERSIONS = {
+    "mariadb": ("11.8.3", "mariadb11.8"),
+    "mysql": ("8.4.6", "mysql8.4"),
+    "postgres": ("18.1", "postgres18"),
+}
+# the default of a version that is asked for
+OF_MAJOR = {("postgres", "17"): ("17.7", "postgres17")}
+_TLS = {"postgres": "rds.force_ssl"}
 AUTHORITY = "rds-ca-rsa2048-g1"
 # name, vCPUs, memory, USD an hour
 SIZES = (
@@ -78,7 +86,8 @@ class Databases:
         return Reply(200, text.encode())
 
     def _do_DescribeDBEngineVersions(self, request: Any) -> Reply:
-        version, family = VERSIONS[request.form["Engine"]]
+        engine, major = request.form["Engine"], request.form.get("EngineVersion")
+        version, family = OF_MAJOR[engine, major] if major else VERSIONS[engine]
         assert request.form["DefaultOnly"] == "true"
         item = (
             f"<DBEngineVersion><Engine>{request.form['Engine']}</Engine><EngineVersion>{version}"
@@ -88,8 +97,6 @@ class Databases:
         return _reply(request, f"<DBEngineVersions>{item}</DBEngineVersions>")
 
     def _do_CreateDBSubnetGroup(self, request: Any) -> Reply:
-        from tests.emulators.aws import Refusal
-
         form = request.form
         if form["DBSubnetGroupName"] in self.rds(request.region).subnet_groups:
             raise Refusal("DBSubnetGroupAlreadyExists", "it exists already")
@@ -101,8 +108,6 @@ class Databases:
         return self._ask_moto(request)  # type: ignore[no-any-return]
 
     def _do_CreateDBInstance(self, request: Any) -> Reply:
-        from tests.emulators.aws import Refusal
-
         form, backend = request.form, self.rds(request.region)
         name = form["DBInstanceIdentifier"]
         if not re.fullmatch(r"[a-z](?:-?[a-z0-9]){0,62}", name):
@@ -117,10 +122,13 @@ class Databases:
         ):
             if form[field] not in known:
                 raise Refusal(f"{field.removesuffix('Name')}NotFound", f"no {form[field]}")
-        version, family = VERSIONS[form["Engine"]]
+        engine = form["Engine"]
+        made = [VERSIONS[engine], *(v for (e, _), v in OF_MAJOR.items() if e == engine)]
         group = backend.db_parameter_groups[form["DBParameterGroupName"]]
-        if form["EngineVersion"] != version or group.family != family:
+        if (form["EngineVersion"], group.family) not in made:
             raise Refusal("InvalidParameterCombination", "the parameter group is of another family")
+        if set(group.parameters) - {_TLS.get(engine, "require_secure_transport")}:
+            raise Refusal("InvalidParameterValue", "the family has no such parameter")
         if int(form["AllocatedStorage"]) < 20 or form["StorageType"] != "gp3":
             raise Refusal("InvalidParameterValue", "Invalid storage size for engine")
         if (
@@ -169,8 +177,6 @@ class Databases:
             self.end_database(name)
 
     def _do_DeleteDBInstance(self, request: Any) -> Reply:
-        from tests.emulators.aws import Refusal
-
         form, backend = request.form, self.rds(request.region)
         name = form["DBInstanceIdentifier"]
         database = backend.databases.get(name)
@@ -198,8 +204,6 @@ class Databases:
         return self._unless_used(request, "DBParameterGroupName", "InvalidDBParameterGroupState")
 
     def _unless_used(self, request: Any, field: str, code: str) -> Reply:
-        from tests.emulators.aws import Refusal
-
         # both are called as the instance is
         if request.form[field] in self.rds(request.region).databases:
             raise Refusal(code, "it is in use")

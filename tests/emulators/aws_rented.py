@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.emulators.aws import AwsEmulator, AwsRequest
+from tests.emulators.aws_identity import Key
 from tests.emulators.rented import Feed
 from tests.emulators.rented_database import ROLE, RentedDatabase
 from tests.emulators.server import Reply
@@ -50,6 +51,7 @@ class RentedAws(AwsEmulator):
         super().__init__(*given, **more)
         self.machines: dict[str, str] = {}
         self.metadata: list[Metadata] = []
+        self.copies: dict[str, str] = {}
         self._addresses: dict[bytes, bytes] = {}
 
     def __exit__(self, *given: object) -> None:
@@ -77,7 +79,7 @@ class RentedAws(AwsEmulator):
                 name=tags["Name"].rpartition(".")[2],
                 role=Role(tags["build-usb:role"]),
                 size="medium",
-                image="debian-13",
+                image=self.copies.get(instance.image_id, "debian-13"),
                 region="here",
                 network_id=lab.ensure_network(self.deployment).id,
                 user_data=Secret(user_data),
@@ -89,8 +91,11 @@ class RentedAws(AwsEmulator):
             (instance.public_ip, machine.public_address),
         ):
             self._addresses[str(own).encode()] = real.encode()
-        role = f"build-usb.demo.{instance.ec2_backend.region_name}"
-        self.metadata.append(Metadata(self._leader(machine.id), role))
+        arn = str((instance.iam_instance_profile or {}).get("Arn"))
+        (role,) = next(p.roles for p in self.iam.instance_profiles.values() if p.arn == arn)
+        access_key = self.key_of_role(role.name, instance.id)
+        key = self.keys[access_key]
+        self.metadata.append(Metadata(self._leader(machine.id), role.name, access_key, key))
 
     def _leader(self, machine: str) -> int:
         """Return the process id of a machine's systemd, once there is one."""
@@ -107,6 +112,15 @@ class RentedAws(AwsEmulator):
         lab = self.laboratory.provider
         lab.delete(Resource(ResourceKind.MACHINE, machine, machine, self.deployment))
 
+    def begin_image(self, image: Any, instance: str) -> None:
+        # who boots it again gets what was on the disk
+        made = self.laboratory.provider.snapshot(self.machines[instance], image.id)
+        self.copies[image.id] = made.id
+
+    def end_image(self, image: str) -> None:
+        lab, copy = self.laboratory.provider, self.copies[image]
+        lab.delete(Resource(ResourceKind.SNAPSHOT, copy, copy, self.deployment))
+
     def begin_database(self, database: Any, password: str) -> str:
         assert self.feed is not None
         host = f"{database.db_instance_identifier}.rds.{self.feed.zone}"
@@ -117,6 +131,7 @@ class RentedAws(AwsEmulator):
             database.port,
             database.master_username,
             password,
+            postgresql=database.engine == "postgres",
         )
         self.feed.fix(host, self.server.address)
         return host
@@ -165,8 +180,8 @@ class Metadata:
     """A machine's metadata service, in its own network: IMDSv2 alone, and there the keys of its
     role. `keys` counts how often they were asked for."""
 
-    def __init__(self, leader: int, role: str) -> None:
-        self.role = role
+    def __init__(self, leader: int, role: str, access_key: str, key: Key) -> None:
+        self.role, self.access_key, self.key = role, access_key, key
         self.keys = 0
         self.tokens: set[str] = set()
         network = f"/proc/{leader}/ns/net"
@@ -208,9 +223,9 @@ class Metadata:
             "Code": "Success",
             "LastUpdated": now.strftime(form),
             "Type": "AWS-HMAC",
-            "AccessKeyId": "ASIAMACHINE",
-            "SecretAccessKey": secrets.token_hex(20),
-            "Token": secrets.token_hex(64),
+            "AccessKeyId": self.access_key,
+            "SecretAccessKey": self.key.secret,
+            "Token": self.key.token,
             "Expiration": (now + timedelta(hours=6)).strftime(form),
         }
         return 200, json.dumps(told, indent=2)

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.emulators.openapi import Document
 from tests.emulators.server import Emulator, Reply, Request
+from wizard.dns.hosted import ADDRESSES, kind_of
 
 MOMENT = "2026-01-02T03:04:05.000000Z"
 READ_ZONE, READ_DNS, EDIT_DNS = "zone:read", "dns:read", "dns:edit"
@@ -64,6 +65,7 @@ class CloudflareEmulator(Emulator):
         self.zero_trust = True
         # the networks of the proxies, and what name servers answer for proxied names
         self.networks = ["198.51.100.0/24", "203.0.113.0/25"]
+        self.networks_6 = ["2400:cb00::/32"]
         self.proxies = ["203.0.113.7", "198.51.100.9"]
         records = "/zones/{zone}/dns_records"
         self.route("GET", "/user/tokens/verify", self._verify)
@@ -123,7 +125,7 @@ class CloudflareEmulator(Emulator):
                 record
                 for records in self.records.values()
                 for record in records.values()
-                if record["type"] == "A" and record["name"] == name
+                if record["type"] in ADDRESSES and record["name"] == name
             ]
         if any(record["proxied"] for record in found):
             return 300, list(self.proxies)
@@ -166,8 +168,8 @@ class CloudflareEmulator(Emulator):
         return page([z for z in visible if wanted in (None, z["name"])], request.query, 20)
 
     def _ips(self, request: Request) -> Reply:
-        v6 = ["2400:cb00::/32"]
-        return success({"ipv4_cidrs": self.networks, "ipv6_cidrs": v6, "etag": "0" * 32})
+        networks = {"ipv4_cidrs": self.networks, "ipv6_cidrs": self.networks_6}
+        return success({**networks, "etag": "0" * 32})
 
     def _setting(self, request: Request, zone: str, setting: str) -> Reply:
         if not self._may(request, READ_SETTINGS):
@@ -338,11 +340,11 @@ class CloudflareEmulator(Emulator):
             return failure(400, 9021, f"Invalid TTL {ttl}. Must be between 60 and 86400, or 1.")
         if len(body.get("comment") or "") > 100:
             return failure(400, 9313, "DNS record comment is too long")
-        if kind == "A":
+        if kind in ADDRESSES:
             try:
-                ipaddress.IPv4Address(content)
-            except ValueError:
-                return failure(400, 9005, "Content for A record must be a valid IPv4 address.")
+                assert kind_of(str(ipaddress.ip_address(content))) == kind
+            except (ValueError, AssertionError):
+                return failure(400, 9005, f"Content for {kind} record must be a valid address.")
         others = [r for r in self.records[zone].values() if r["name"] == name]
         if any(r["type"] == kind and r["content"] == content for r in others):
             return failure(400, 81058, "An identical record already exists.")

@@ -11,9 +11,9 @@ import uuid
 from typing import Any
 
 from tests.emulators.authority import Authority
+from tests.emulators.digitalocean_values import MOMENT
 from tests.emulators.server import Emulator, Reply, Request
 
-MOMENT = "2026-01-02T03:04:05Z"
 ENGINES = {
     "regions": ["fra1", "ams3"],
     "versions": ["8"],
@@ -23,6 +23,7 @@ ENGINES = {
         {"num_nodes": 2, "sizes": ["db-s-1vcpu-2gb"]},
     ],
 }
+OFFERED = {"mysql": ENGINES, "pg": {**ENGINES, "versions": ["15", "16", "17", "18"]}}
 ROUTES = """
 GET    /databases                         list_databases
 POST   /databases                         create_database
@@ -50,9 +51,7 @@ class Databases(Emulator):
         self.sees_passwords = True
         self.authority = Authority("the emulated DigitalOcean")
         self._numbers = itertools.count(1)
-        for line in ROUTES.strip().splitlines():
-            method, path, name = line.split()
-            self.route(method, path, getattr(self, name))
+        self.add_routes(ROUTES)
 
     # -- what stands behind it; overridden where clusters are real servers -------------------------
 
@@ -102,7 +101,7 @@ class Databases(Emulator):
         return {**shown, "connection": connection, "private_connection": private}
 
     def list_database_options(self, request: Request) -> Reply:
-        return Reply(200, {"options": {"mysql": ENGINES}})
+        return Reply(200, {"options": OFFERED})
 
     def list_databases(self, request: Request) -> Reply:
         self._pass_database_time()
@@ -112,7 +111,7 @@ class Databases(Emulator):
 
     def _database_problem(self, body: dict[str, Any]) -> str:
         sizes = next(x["sizes"] for x in ENGINES["layouts"] if x["num_nodes"] == 1)  # type: ignore[index]
-        if body["engine"] != "mysql" or body.get("version") not in ENGINES["versions"]:
+        if body.get("version") not in OFFERED.get(body["engine"], {}).get("versions", []):
             return "invalid engine or version"
         if body["size"] not in sizes:
             return "invalid size"
@@ -141,7 +140,7 @@ class Databases(Emulator):
         cluster: dict[str, Any] = {
             "id": identity,
             "name": body["name"],
-            "engine": "mysql",
+            "engine": body["engine"],
             "version": body["version"],
             "num_nodes": body["num_nodes"],
             "size": body["size"],

@@ -7,6 +7,7 @@ import os
 import ssl
 import subprocess
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -78,7 +79,16 @@ class GitServer:
                 self._serve(b"")
 
             def do_POST(self) -> None:
-                self._serve(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+                if self.headers.get("Transfer-Encoding") == "chunked":
+                    self._serve(b"".join(self._chunks()))
+                else:
+                    self._serve(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+
+            def _chunks(self) -> Iterator[bytes]:
+                while size := int(self.rfile.readline(), 16):
+                    yield self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
 
             def _serve(self, body: bytes) -> None:
                 server.asked.append(f"{self.command} {self.path}")
@@ -98,11 +108,13 @@ class GitServer:
                         "PATH": os.environ["PATH"],
                         "GIT_PROJECT_ROOT": str(server.folder),
                         "GIT_HTTP_EXPORT_ALL": "1",
-                        "GIT_CONFIG_COUNT": "2",
+                        "GIT_CONFIG_COUNT": "3",
                         "GIT_CONFIG_KEY_0": "uploadpack.allowAnySHA1InWant",
                         "GIT_CONFIG_VALUE_0": "true",
                         "GIT_CONFIG_KEY_1": "safe.directory",
                         "GIT_CONFIG_VALUE_1": "*",
+                        "GIT_CONFIG_KEY_2": "http.receivepack",
+                        "GIT_CONFIG_VALUE_2": "true",
                         "REQUEST_METHOD": self.command,
                         "PATH_INFO": parts.path,
                         "QUERY_STRING": parts.query,

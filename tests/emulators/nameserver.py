@@ -11,11 +11,14 @@ from typing import Any
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 from dns.rdatatype import NS
 
+from wizard.dns.hosted import kind_of
+
 Lookup = Callable[[str], tuple[int, list[str]]]
-"""Returns TTL in seconds and the A records of a name without trailing dot."""
+"""Returns TTL in seconds and the addresses, of both kinds, of a name without trailing dot."""
 
 
 class NameServer:
@@ -56,8 +59,10 @@ class NameServer:
                 answer.answer.append(dns.rrset.from_text(name, 300, "IN", "NS", f"{server}."))
             return answer
         ttl, addresses = self._lookup(name.to_text(omit_final_dot=True))
-        if addresses:
-            answer.answer.append(dns.rrset.from_text(name, ttl, "IN", "A", *addresses))
+        asked = dns.rdatatype.to_text(query.question[0].rdtype)
+        found = [address for address in addresses if kind_of(address) == asked]
+        if found:
+            answer.answer.append(dns.rrset.from_text(name, ttl, "IN", asked, *found))
         return answer
 
     def __enter__(self) -> NameServer:

@@ -1,7 +1,8 @@
 """Checks requests and replies against a vendor's OpenAPI 3.0 document, strictly.
 
 The documents are not part of this project: BUILD_USB_OPENAPI names a folder that holds
-`digitalocean.json` and `cloudflare.json`, each bundled into one file.
+`digitalocean.json` and `cloudflare.json`, each bundled into one file. Where it names none, they are
+looked for in `shared/openapi` beside the checkout.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
 VARIABLE = "BUILD_USB_OPENAPI"
+BESIDE = Path(__file__).parents[3] / "shared" / "openapi"
 
 
 @cache
 def document(name: str) -> Document | None:
     """Return a vendor's document, None where it is not at hand."""
-    folder = os.environ.get(VARIABLE)
-    path = Path(folder or "/nonexistent") / f"{name}.json"
+    path = Path(os.environ.get(VARIABLE) or BESIDE) / f"{name}.json"
     return Document(json.loads(path.read_text())) if path.exists() else None
 
 
@@ -34,7 +35,7 @@ def needed(name: str) -> Document:
     """Return a vendor's document; skip the test where it is not at hand."""
     found = document(name)
     if found is None:
-        pytest.skip(f"{VARIABLE} names no folder that holds {name}.json")
+        pytest.skip(f"no {name}.json in the folder that {VARIABLE} names, nor in {BESIDE}")
     return found
 
 

@@ -3,6 +3,7 @@ firewalls are the lab's, DNS records are served by the lab's name server."""
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import dns.query
@@ -13,6 +14,7 @@ from tests.emulators.cloudflare import CloudflareEmulator
 from tests.emulators.digitalocean import DigitalOceanEmulator
 from tests.emulators.rented_database import ROLE, RentedDatabase
 from tests.emulators.server import Reply, Request
+from wizard.dns.hosted import ADDRESSES, kind_of
 from wizard.lab import addresses
 from wizard.providers.base import DnsServer, MachineSpec, Resource, ResourceKind
 from wizard.providers.local import LocalProvider
@@ -34,7 +36,7 @@ class RentedDigitalOcean(DigitalOceanEmulator):
         if self.feed is not None:
             with self.lock:
                 (domain,) = self.domains
-                served = [r for r in self.domains[domain].values() if r["type"] == "A"]
+                served = [r for r in self.domains[domain].values() if r["type"] in ADDRESSES]
                 absolute = [(f"{r['name']}.{domain}", r["ttl"], r["data"]) for r in served]
                 self.feed.serve(absolute)
         return reply
@@ -51,7 +53,7 @@ class RentedDigitalOcean(DigitalOceanEmulator):
             made.body["vpc"]["ip_range"] = addresses.CIDR
         return made
 
-    def begin_droplet(self, droplet: dict[str, Any], user_data: str) -> tuple[str, str]:
+    def begin_droplet(self, droplet: dict[str, Any], user_data: str) -> tuple[str, str, str]:
         network = self.lab.ensure_network(self.deployment)
         machine = self.lab.ensure_machine(
             MachineSpec(
@@ -63,10 +65,11 @@ class RentedDigitalOcean(DigitalOceanEmulator):
                 region="here",
                 network_id=network.id,
                 user_data=Secret(user_data),
+                ipv6="ipv6" in droplet["features"],
             )
         )
         droplet["_machine"] = machine.id
-        return machine.private_address, machine.public_address
+        return machine.private_address, machine.public_address, machine.ipv6
 
     def end_droplet(self, droplet: dict[str, Any]) -> None:
         name = droplet["name"]
@@ -77,7 +80,13 @@ class RentedDigitalOcean(DigitalOceanEmulator):
         assert self.feed is not None
         host = f"private-{cluster['name']}.db.{self.feed.zone}"
         self.server = RentedDatabase(
-            self.laboratory, self.authority, host, 25060, "doadmin", cluster["_password"]
+            self.laboratory,
+            self.authority,
+            host,
+            25060,
+            "doadmin",
+            cluster["_password"],
+            postgresql=cluster["engine"] == "pg",
         )
         self.feed.fix(host, self.server.address)
         return host
@@ -117,14 +126,14 @@ def _sources(sources: dict[str, list[str]]) -> list[Source]:
     listed = sources.get("addresses") or []
     found = [from_role(_role([tag])) for tag in sources.get("tags") or []]
     if "0.0.0.0/0" in listed:
+        assert "::/0" in listed
         found.append(ANYONE)
-    networks = [address if "/" in address else f"{address}/32" for address in listed]
-    fixed = [network for network in networks if not network.endswith("/0")]
+    fixed = [str(ip_network(address)) for address in listed if not address.endswith("/0")]
     return [*found, from_networks(*fixed)] if fixed else found
 
 
 class Feed:
-    """Keeps the A records of the lab's name server equal to those of an emulated DNS API, and the
+    """Keeps the addresses in the lab's name server equal to those of an emulated DNS API, and the
     fixed ones beside them."""
 
     def __init__(self, server: DnsServer, zone: str) -> None:
@@ -149,16 +158,17 @@ class Feed:
         update = dns.update.UpdateMessage(self.zone)
         update.use_tsig(dns.tsig.Key(self._server.key_name, key.reveal(), dns.tsig.HMAC_SHA256))
         for name, _, _ in self._served:
-            update.delete(f"{name}.", "A")
+            for kind in ADDRESSES:
+                update.delete(f"{name}.", kind)
         for name, ttl, content in now:
-            update.add(f"{name}.", ttl, "A", content)
+            update.add(f"{name}.", ttl, kind_of(content), content)
         answer = dns.query.tcp(update, self._server.address, 5, self._server.port)
         assert answer.rcode() == 0, answer
         self._served = now
 
 
 class ServedCloudflare(CloudflareEmulator):
-    """Serves its A records through the lab's name server."""
+    """Serves its addresses through the lab's name server."""
 
     feed: Feed
 
@@ -166,7 +176,7 @@ class ServedCloudflare(CloudflareEmulator):
         reply = super().dispatch(request)
         with self.lock:
             everything = [r for zone in self.records.values() for r in zone.values()]
-            served = [r for r in everything if r["type"] == "A"]
+            served = [r for r in everything if r["type"] in ADDRESSES]
             self.feed.serve(
                 [
                     (r["name"], r["ttl"], proxy if r["proxied"] else r["content"])

@@ -1,5 +1,5 @@
-"""The server behind an emulated managed database: MariaDB on a machine of the lab of its own, with
-TLS by the vendor's authority and an administrator who may do no more than at the vendors'."""
+"""The server behind an emulated managed database: MariaDB or PostgreSQL on a machine of the lab of
+its own, with TLS by the vendor's authority and an administrator with no more rights than there."""
 
 from __future__ import annotations
 
@@ -35,6 +35,24 @@ ssl-key = /etc/mysql/server.key
 EOF
 systemctl restart mariadb
 """
+_SETUP_POSTGRESQL = """
+cd /etc/postgresql/17/main
+printf '%s' "$CERTIFICATE" > server.pem
+(umask 077; printf '%s' "$KEY" > server.key)
+chown postgres: server.key
+cat > conf.d/90-rented.conf <<EOF
+port = $PORT
+listen_addresses = '*'
+ssl = on
+ssl_cert_file = '$PWD/server.pem'
+ssl_key_file = '$PWD/server.key'
+EOF
+cat > pg_hba.conf <<EOF
+local all postgres peer
+hostssl all all all scram-sha-256
+EOF
+systemctl restart postgresql@17-main
+"""
 
 
 class RentedDatabase:
@@ -42,9 +60,18 @@ class RentedDatabase:
     `host`, which the name server has to know as `address`, some time after this returns."""
 
     def __init__(
-        self, laboratory: Any, authority: Authority, host: str, port: int, user: str, password: str
+        self,
+        laboratory: Any,
+        authority: Authority,
+        host: str,
+        port: int,
+        user: str,
+        password: str,
+        *,
+        postgresql: bool = False,
     ) -> None:
         self._laboratory = laboratory
+        self._postgresql = postgresql
         self._given = (authority, host, port, user, password)
         lab = laboratory.provider
         self.machine = lab.ensure_machine(
@@ -87,7 +114,12 @@ class RentedDatabase:
                     if time.monotonic() > end:
                         raise
                 time.sleep(0.2)
-            self.enter("env", *named, "sh", "-ec", _SETUP)
+            setup = _SETUP_POSTGRESQL if self._postgresql else _SETUP
+            self.enter("env", *named, "sh", "-ec", setup)
+            if self._postgresql:
+                self.sql(f"CREATE ROLE {user} LOGIN CREATEDB CREATEROLE PASSWORD '{password}'")
+                self.sql(f"CREATE DATABASE defaultdb OWNER {user}")
+                return
             self.sql(
                 f"CREATE USER '{user}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL; "
                 f"GRANT {_RIGHTS} ON *.* TO '{user}'@'%' WITH GRANT OPTION"
@@ -99,8 +131,12 @@ class RentedDatabase:
         """Run a command on the server."""
         return str(self._laboratory.enter(self.machine.id, *command))
 
-    def sql(self, statement: str) -> str:
-        """Ask the server as its own root."""
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Ask the server as its own root; PostgreSQL's about a database of it."""
+        if self._postgresql:
+            port = str(self._given[2])
+            asked = ("psql", "-p", port, "-XqAtc", statement, database)
+            return self.enter("runuser", "-u", "postgres", "--", *asked)
         # its own certificate means nothing to it
         return self.enter(
             "mariadb", "--skip-ssl", "--batch", "--skip-column-names", "-e", statement

@@ -28,6 +28,10 @@ from moto.route53.models import FakeZone, RecordSet
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
+from tests.emulators.aws_asks import of_route53
+from tests.emulators.aws_identity import Key
+from wizard.dns.hosted import ADDRESSES, kind_of
+
 NAMESPACE = "https://route53.amazonaws.com/doc/2013-04-01/"
 _X = f"{{{NAMESPACE}}}"
 ACTIONS = (
@@ -37,15 +41,6 @@ ACTIONS = (
     ("POST", r"/hostedzone/[^/]+/rrset/?$", "ChangeResourceRecordSets"),
     ("GET", r"/change/[^/]+$", "GetChange"),
 )
-
-
-@dataclass
-class Key:
-    """An access key: its secret, the token that belongs to it, and what it may not do."""
-
-    secret: str = "a-secret-key"
-    token: str = ""
-    denied: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -164,11 +159,13 @@ class Route53Emulator:
         """Answer for the name servers: only what is in sync."""
         with self._lock:
             self._settle()
-            for sets in self._served.values():
-                for one in sets:
-                    if (one.name, one.type) == (f"{name}.", "A") and one.records:
-                        return int(one.ttl), list(one.records)
-        return 0, []
+            found = [
+                one
+                for sets in self._served.values()
+                for one in sets
+                if one.name == f"{name}." and one.type in ADDRESSES
+            ]
+        return (int(found[0].ttl) if found else 0), [v for one in found for v in one.records]
 
     def fail(self, action: str, kind: str = "", **more: Any) -> None:
         self.faults.append(Fault(action, kind, **more))
@@ -251,9 +248,10 @@ class Route53Emulator:
                 "The request signature we calculated does not match the signature you provided."
             )
             raise Refusal("SignatureDoesNotMatch", message, 403)
-        if action in key.denied:
-            message = f"User: tests is not authorized to perform: route53:{action}"
-            raise Refusal("AccessDenied", message, 403)
+        lacked = key.lacks(of_route53(action, request.path, body))
+        if lacked or action in key.denied:
+            told = lacked.told if lacked else f"route53:{action}"
+            raise Refusal("AccessDenied", f"User is not authorized to perform: {told}", 403)
 
     # -- changes -----------------------------------------------------------------------------------
 
@@ -310,7 +308,7 @@ class Route53Emulator:
 
     def _publish(self, content: list[Any]) -> None:
         if self.feed is not None:
-            plain = [one for one in content if one.type == "A"]
+            plain = [one for one in content if one.type in ADDRESSES]
             self.feed([(s.name.rstrip("."), int(s.ttl), v) for s in plain for v in s.records])
 
 
@@ -352,8 +350,8 @@ def _problems(zone: FakeZone, wanted: RecordSet) -> list[str]:
     if len(set(wanted.records)) < len(wanted.records) or not wanted.records:
         found.append("Duplicate Resource Record, or none")
     for value in wanted.records:
-        if wanted.type == "A" and not _is_address(value):
-            found.append(f"Invalid Resource Record: '{value}' is not an IPv4 address")
+        if wanted.type in ADDRESSES and not _is_address(value, wanted.type):
+            found.append(f"Invalid Resource Record: '{value}' is not an address")
         if wanted.type == "TXT" and not re.fullmatch(r'("[^"]{0,255}" ?)+', value):
             found.append(
                 f"Invalid Resource Record: '{value}' should be enclosed in quotation marks"
@@ -361,12 +359,11 @@ def _problems(zone: FakeZone, wanted: RecordSet) -> list[str]:
     return found
 
 
-def _is_address(text: str) -> bool:
+def _is_address(text: str, kind: str) -> bool:
     try:
-        ipaddress.IPv4Address(text)
+        return kind_of(str(ipaddress.ip_address(text))) == kind
     except ValueError:
         return False
-    return True
 
 
 def _made(

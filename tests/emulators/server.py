@@ -69,6 +69,8 @@ class Emulator:
 
     prefix = ""
     replies_are_documented = True
+    spoil: Callable[[Request, Reply], Reply] = staticmethod(lambda _request, reply: reply)
+    """What is answered in place of an answer."""
 
     def __init__(self, document: Document | None, listener: socket.socket | None = None) -> None:
         self.document = document
@@ -98,6 +100,12 @@ class Emulator:
     def route(self, method: str, pattern: str, handler: Handler) -> None:
         expression = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", self.prefix + pattern)
         self.routes.append((method, re.compile(f"^{expression}/?$"), handler))
+
+    def add_routes(self, table: str) -> None:
+        """Add routes, each a line of method, path and the name of what handles it."""
+        for line in table.strip().splitlines():
+            method, path, name = line.split()
+            self.route(method, path, getattr(self, name))
 
     def fail(self, match: str, kind: str = "", **more: Any) -> None:
         """Script a fault; see Fault."""
@@ -135,7 +143,7 @@ class Emulator:
         reply = self.dispatch(request)
         if self.document is not None:
             self.check(request, reply)
-        return reply, fault
+        return self.spoil(request, reply), fault
 
     def dispatch(self, request: Request) -> Reply:
         for method, pattern, handler in self.routes:

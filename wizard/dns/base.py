@@ -1,7 +1,7 @@
 """What every DNS provider can do.
 
-Only our own records are ever touched: A records of the deployment's names, marked as ours by a
-comment or by a TXT record beside them. Must not import: any cloud provider, plan, engine.
+Only our own records are ever touched: A and AAAA records of the deployment's names, marked as ours
+by a comment or by a TXT record beside them. Must not import: any cloud provider, plan, engine.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from wizard.secrets import Secret
 
 @dataclass(frozen=True)
 class RecordSet:
-    """The A records of one absolute name (no trailing dot), `ttl` in seconds. `proxied`: the
-    provider answers with its own proxies, which fetch from these addresses."""
+    """The addresses of one absolute name (no trailing dot): an A record for each of IPv4, an AAAA
+    record for each of IPv6; `ttl` in seconds. `proxied`: the provider answers with its own proxies,
+    which fetch from these addresses."""
 
     name: str
     addresses: tuple[str, ...]
@@ -25,9 +26,9 @@ class RecordSet:
 
 @dataclass(frozen=True)
 class Edge:
-    """The proxies in front of proxied names: their networks (CIDR, IPv4), where machines can ask
-    for them again, and the authority (PEM) of the certificate they show to webservers. `wrong`:
-    in words, what about the zone must be changed before they can be used safely."""
+    """The proxies in front of proxied names: their networks (CIDR, IPv4 and IPv6), where machines
+    can ask for them again, and the authority (PEM) of the certificate they show to webservers.
+    `wrong`: in words, what about the zone must be changed before they can be used safely."""
 
     networks: tuple[str, ...]
     url: str

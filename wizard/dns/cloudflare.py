@@ -1,6 +1,6 @@
 """Cloudflare's DNS.
 
-Our A records carry a comment that says whose they are. All changes of a name go as one batch, which
+Our records carry a comment that says whose they are. All changes of a name go as one batch, which
 Cloudflare applies whole or not at all; its API knows no conditions.
 """
 
@@ -32,6 +32,7 @@ from wizard.secrets import Secret
 _AUTOMATIC = 1  # the TTL of whatever is proxied
 _PAGE = 100  # records a request
 _NO_RECORD = "0" * 32
+_NETWORKS = {ipaddress.IPv4Network: "ipv4_cidrs", ipaddress.IPv6Network: "ipv6_cidrs"}
 _UNCERTAIN = frozenset({"81057", "81058"})  # the same record exists: an answer of ours got lost
 # https://developers.cloudflare.com/fundamentals/api/reference/permissions/
 _READ_ZONE, _READ_DNS, _EDIT_DNS = "Zone / Zone / Read", "Zone / DNS / Read", "Zone / DNS / Edit"
@@ -171,18 +172,22 @@ class Cloudflare(HostedDns):
     def edge(self, wanted: Wanted = NOTHING) -> Edge:
         """Return Cloudflare's proxies."""
         self._zone()
+        wrong = tuple(self._wrong(wanted))
+        return Edge(self._proxies(), f"{self._api.url}/ips", CLIENT_CA.read_text(), wrong)
+
+    def _proxies(self) -> tuple[str, ...]:
         doing = "ask for the addresses of Cloudflare's proxies"
         told = self._api.ask(doing, "", self._api.client.ips.with_raw_response.list)
         try:
-            listed = [str(text) for text in told["ipv4_cidrs"] if "/" in text]
-            networks = tuple(str(ipaddress.IPv4Network(text)) for text in listed)
+            listed = {
+                kind: [str(kind(text)) for text in told[key] if "/" in text]
+                for kind, key in _NETWORKS.items()
+            }
         except (KeyError, TypeError, ValueError) as error:
             raise senseless(doing, f"no list of networks: {error}") from error
-        if not networks:
+        if not all(listed.values()):
             raise senseless(doing, "an empty list")
-        return Edge(
-            networks, f"{self._api.url}/ips", CLIENT_CA.read_text(), tuple(self._wrong(wanted))
-        )
+        return tuple(text for texts in listed.values() for text in texts)
 
     def _wrong(self, wanted: Wanted) -> Iterator[str]:
         """Yield which of the zone's settings would let proxies talk to webservers unsafely or not
@@ -220,7 +225,7 @@ class Cloudflare(HostedDns):
         return list(self._list(name={"exact": name}))
 
     def _listed(self, deployment: str) -> Iterator[Entry]:
-        return self._list(type="A", comment={"exact": f"build-usb {OWNER}{deployment}"})
+        return self._list(comment={"exact": f"build-usb {OWNER}{deployment}"})
 
     def _list(self, **filters: Any) -> Iterator[Entry]:
         zone = self._zone()

@@ -130,7 +130,8 @@ def _cure(status: int, code: str, permission: str, response: httpx.Response) -> 
     if code in ("6003", "6111", "1000", "1001") or status == 401:
         return "name a valid API token in dns.credentials: this one is unknown or malformed"
     if status == 403 or code in ("9109", "10000"):
-        return f"give the API token the permission {permission} for this zone"
+        what = "this zone's account" if permission.startswith("Account") else "this zone"
+        return f"give the API token the permission {permission} for {what}"
     return "ask Cloudflare's support, naming the request id"
 
 

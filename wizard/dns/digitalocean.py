@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from wizard.dns.exchange import Address
-from wizard.dns.hosted import Change, Entry, HostedDns, marker_of
+from wizard.dns.hosted import ADDRESSES, Change, Entry, HostedDns, marker_of
 from wizard.errors import ProviderError
 from wizard.providers.digitalocean_api import READ_TIMEOUT, URL, Api, is_missing, status_of
 from wizard.secrets import Secret
@@ -91,7 +91,7 @@ class DigitalOcean(HostedDns):
             self._create(entry, doing)
         replaced = {entry.id for entry in change.update}
         gone = [e for e in change.before if e.id in replaced] + [*change.delete]
-        addresses = [entry for entry in gone if entry.kind == "A"]
+        addresses = [entry for entry in gone if entry.kind in ADDRESSES]
         for entry in gone if change.after else addresses or gone:
             self._api.delete(f"{self._path()}/{entry.id}", doing)
         return False

@@ -1,12 +1,13 @@
 """What all DNS providers do alike; one of them only makes calls.
 
-A name is ours when its A records carry our comment, or where a provider knows no comments, when
+A name is ours when its addresses carry our comment, or where a provider knows no comments, when
 `_build-usb.<name>` TXT `deployment=<deployment>` stands beside it. Owners are written before
 addresses and deleted after them: no run that was killed leaves a record that nobody owns.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +24,8 @@ OWNER = "deployment="
 _DNS_TIMEOUT = 5.0  # seconds to connect and answer
 _ATTEMPTS = 5  # looks and changes while others change the same name
 _FIRST_PAUSE = 0.2  # seconds, then doubled
-_IN_THE_WAY = ("AAAA", "CNAME")
+ADDRESSES = ("A", "AAAA")
+"""The kinds of record that hold addresses."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Entry:
 
     @property
     def _key(self) -> tuple[str, str, str]:
-        return self.kind, self.name, self.content
+        return self.kind, self.name, _spelled(self)
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,10 @@ class HostedDns(ABC):
         """Return the gate of the proxies; ProviderError: only few providers have any."""
         raise self._no_proxies()
 
+    def _proxies(self) -> tuple[str, ...]:
+        """Return the networks of the proxies."""
+        raise self._no_proxies()
+
     def _no_proxies(self) -> ProviderError:
         return ProviderError(
             f"{self.title} has no proxies",
@@ -195,14 +201,14 @@ class HostedDns(ABC):
             if self.marked_beside and entry.kind == "TXT" and _owner([entry]) == deployment:
                 ttls[entry.name.removeprefix(f"{MARKER}.")] = entry.ttl
         for entry in entries:
-            if entry.kind != "A":
+            if entry.kind not in ADDRESSES:
                 continue
             if entry.name in ttls if self.marked_beside else entry.comment == _comment(deployment):
                 found.setdefault(entry.name, []).append(entry)
         return [
             RecordSet(
                 name,
-                tuple(sorted({entry.content for entry in found.get(name, ())})),
+                tuple(sorted({_spelled(entry) for entry in found.get(name, ())})),
                 found[name][0].ttl if name in found else ttls[name],
                 name in found and found[name][0].proxied,
             )
@@ -259,7 +265,7 @@ class HostedDns(ABC):
             self._zone(),
             deadline,
             timeout=self._dns_timeout,
-            networks=self.edge().networks if record.proxied else (),
+            networks=self._proxies() if record.proxied else (),
             pause=self._pause,
         )
 
@@ -283,7 +289,7 @@ class HostedDns(ABC):
         """Return what the record set shall be, as this provider holds it."""
         comment = "" if self.marked_beside else _comment(deployment)
         addresses = [
-            Entry("A", record.name, address, record.ttl, comment=comment)
+            Entry(kind_of(address), record.name, address, record.ttl, comment=comment)
             for address in dict.fromkeys(record.addresses)
         ]
         if not self.marked_beside:
@@ -302,8 +308,8 @@ class HostedDns(ABC):
             for entry in entries
             if self.marked_beside and (entry.kind, entry.name) == ("TXT", marker_of(name))
         ]
-        addresses = [entry for entry in entries if (entry.kind, entry.name) == ("A", name)]
-        others = [e for e in entries if e.kind in _IN_THE_WAY and e.name == name]
+        addresses = [e for e in entries if e.kind in ADDRESSES and e.name == name]
+        others = [e for e in entries if e.kind == "CNAME" and e.name == name]
         if not self.marked_beside:
             # filters of an API may ignore capitals; this does not
             ours = [entry for entry in addresses if entry.comment == _comment(deployment)]
@@ -337,6 +343,21 @@ class HostedDns(ABC):
             where=self._zone(),
             cure="run again in a moment",
         )
+
+
+def kind_of(address: str) -> str:
+    """Return the kind of record that holds an address."""
+    return "AAAA" if ":" in address else "A"
+
+
+def _spelled(entry: Entry) -> str:
+    """Return what an entry holds; an IPv6 address, which can be written in many ways, as we do."""
+    if entry.kind != "AAAA":
+        return entry.content
+    try:
+        return str(ipaddress.IPv6Address(entry.content))
+    except ValueError:
+        return entry.content
 
 
 def marker_of(name: str) -> str:

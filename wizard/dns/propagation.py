@@ -11,7 +11,8 @@ import dns.message
 import dns.name
 import dns.query
 import dns.rdataclass
-from dns.rdatatype import A
+import dns.rdatatype
+from dns.rdatatype import AAAA, A
 
 from wizard.dns.base import RecordSet
 from wizard.dns.exchange import Address, addresses_of
@@ -37,6 +38,8 @@ def wait_until_served(
     name = dns.name.from_text(record.name)
     waiting = list(servers)
     wanted, answers, wait = sorted(record.addresses), {}, _FIRST_PAUSE
+    # proxies answer as they see fit, with IPv6 addresses or without
+    kinds = (A, AAAA) if not networks and any(":" in one for one in wanted) else (A,)
     ranges = [ipaddress.ip_network(network) for network in networks]
 
     def right(answer: list[str] | str) -> bool:
@@ -47,7 +50,7 @@ def wait_until_served(
 
     while True:
         for server in waiting:
-            answers[server] = _served(name, server, timeout)
+            answers[server] = _served(name, kinds, server, timeout)
         waiting = [server for server in waiting if not right(answers[server])]
         left = end - time.monotonic()
         if not waiting:
@@ -86,14 +89,22 @@ def servers_named(names: Sequence[str], zone: str) -> list[Address]:
     return found
 
 
-def _served(name: dns.name.Name, server: Address, timeout: float) -> list[str] | str:
-    query = dns.message.make_query(name, A, flags=0)
-    try:
-        answer = dns.query.tcp(query, server[0], timeout, server[1])
-    except (OSError, EOFError, dns.exception.DNSException) as error:
-        return f"nothing ({error or type(error).__name__})"
-    found = answer.get_rrset(dns.message.ANSWER, name, dns.rdataclass.IN, A)
-    return sorted(rdata.to_text() for rdata in found or ())
+def _served(
+    name: dns.name.Name,
+    kinds: Sequence[dns.rdatatype.RdataType],
+    server: Address,
+    timeout: float,
+) -> list[str] | str:
+    addresses: list[str] = []
+    for kind in kinds:
+        query = dns.message.make_query(name, kind, flags=0)
+        try:
+            answer = dns.query.tcp(query, server[0], timeout, server[1])
+        except (OSError, EOFError, dns.exception.DNSException) as error:
+            return f"nothing ({error or type(error).__name__})"
+        found = answer.get_rrset(dns.message.ANSWER, name, dns.rdataclass.IN, kind)
+        addresses += [rdata.to_text() for rdata in found or ()]
+    return sorted(addresses)
 
 
 def _said(answer: list[str] | str) -> str:

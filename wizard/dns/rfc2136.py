@@ -21,7 +21,7 @@ import dns.update
 from dns.rdatatype import AAAA, CNAME, NS, SOA, TXT, A
 
 from wizard.dns.exchange import Address, Exchange, addresses_of
-from wizard.dns.hosted import OWNER, Change, Entry, HostedDns, marker_of
+from wizard.dns.hosted import ADDRESSES, OWNER, Change, Entry, HostedDns, marker_of
 from wizard.errors import ProviderError, TransientError
 from wizard.providers.base import DnsServer
 
@@ -95,10 +95,10 @@ class Rfc2136(HostedDns):
                 update.present(f"{name}.", kind, _content(entry))
             if not before:
                 update.absent(f"{name}.", kind)
-        for entry in change.after:
-            if entry.kind == "A":
-                update.absent(f"{entry.name}.", CNAME)
-                update.absent(f"{entry.name}.", AAAA)
+        for name in {entry.name for entry in change.after if entry.kind in ADDRESSES}:
+            for kind in (*ADDRESSES, "CNAME"):
+                if (name, kind) not in change.sets:
+                    update.absent(f"{name}.", kind)
         for (name, kind), (before, after) in change.sets.items():
             if after and after != before:
                 update.replace(f"{name}.", after[0].ttl, kind, *map(_content, after))

@@ -2,10 +2,10 @@
 
 What is made is found again by the tag `build-usb:deployment`. The parts: `aws_network` (VPC,
 subnets, security groups), `aws_databases` (RDS) with `aws_authority`, `aws_machines`, `aws_images`,
-`aws_files` (the shared folder at EFS), `aws_roles` (what machines may do), `aws_facts` with
-`aws_prices` and `aws_database_prices` of the `aws_price_list`, `aws_rights` and `aws_policy` (what
-we may do), `aws_values` (how EC2 says it), `aws_api` (calls and errors), `aws_session`
-(credentials).
+`aws_addresses`, `aws_files` (the shared folder at EFS), `aws_roles` (what machines may do),
+`aws_facts` with `aws_prices` and `aws_database_prices` of the `aws_price_list`, `aws_rights` and
+`aws_policy` (what we may do), `aws_values` (how EC2 says it), `aws_api` (calls and errors),
+`aws_session` (credentials).
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 from wizard.errors import NotSupportedError, ProviderError
 from wizard.events import Progress
 from wizard.providers import aws_facts, aws_policy, aws_rights
 from wizard.providers import aws_values as values
+from wizard.providers.aws_addresses import Addresses
 from wizard.providers.aws_api import Api, is_forbidden
 from wizard.providers.aws_databases import Databases
 from wizard.providers.aws_files import FileSystems
@@ -41,7 +43,13 @@ from wizard.providers.base import (
     Services,
     Standing,
 )
-from wizard.rules import Rule
+from wizard.rules import Role, Rule
+
+_SPOT_NOTE = (
+    "webservers are spot instances: they cost what Amazon asks at the time, at most the price "
+    "above; Amazon may end one with two minutes' notice, and in development mode it is "
+    "`build-usb deploy` that makes it anew"
+)
 
 
 class AwsProvider:
@@ -58,12 +66,17 @@ class AwsProvider:
         self._networks = Networks(self._api)
         self._images = Images(self._api)
         self._machines = Machines(self._api)
+        self._addresses = Addresses(self._api)
+        self._keeps_addresses = account.reserved
         self._files = FileSystems(self._api, self._networks)
         self._databases = Databases(self._api, self._networks)
         self._database = account.database
+        self._spot = account.spot
+        self._names = account.names
+        self._inside = account.inside
         # two threads that find nothing of a name must not both create it
         self._lock = threading.Lock()
-        self._profiles: dict[str, str] = {}
+        self._profiles: set[str] = set()
 
     def __repr__(self) -> str:
         return f"AwsProvider({self._api!r})"
@@ -74,12 +87,20 @@ class AwsProvider:
 
     @cached_property
     def _roles(self) -> Roles:
-        return Roles(self._api, self._caller.partition)
+        return Roles(self._api, self._caller)
 
     def facts(self) -> ProviderFacts:
         """Return the account's regions, Debian's and Ubuntu's images, the region's sizes, their
         prices with disk and address, and the account's quotas."""
-        return aws_facts.facts(self._api, self._images, self._cache, self._database)
+        found = aws_facts.facts(
+            self._api,
+            self._images,
+            self._cache,
+            self._database,
+            spot=self._spot,
+            reserved=self._keeps_addresses,
+        )
+        return replace(found, notes=(*found.notes, _SPOT_NOTE)) if self._spot else found
 
     def check(self) -> None:
         """Nothing of this computer matters to a cloud."""
@@ -97,7 +118,11 @@ class AwsProvider:
         return Standing(own.arn, lacking, tuple(sorted(missing & aws_policy.OPTIONAL)), policy)
 
     def prepare(self, progress: Progress) -> None:
-        """Check the credentials, naming every right that they lack before anything is changed."""
+        """Check the credentials, naming every right that they lack before anything is changed. An
+        autoscaler's have what we gave them."""
+        if self._inside:
+            progress(f"the role is {self._caller.arn}", 1, 1)
+            return
         own = self.standing(progress)
         if own.lacking:
             raise ProviderError(
@@ -121,14 +146,16 @@ class AwsProvider:
             session_token=keys.session_token,
             by_role=True,
             vendor="aws",
+            session=self._api.session,
         )
         return Services(object_storage=storage, file_systems=self)
 
     # -- what there is -----------------------------------------------------------------------------
 
     def resources(self, deployment: str) -> list[Resource]:
-        """Return everything of the deployment, asked from the API now. Subnets, internet gateway
-        and the machines' role go with the network, and are shown as one when no VPC is left."""
+        """Return everything of the deployment, asked from the API now; on an autoscaler, what it
+        can make. Subnets, internet gateway and the machines' roles go with the network, and are
+        shown as one when no VPC is left."""
 
         def found(kind: ResourceKind, identity: str, name: str) -> Resource:
             return Resource(kind, identity, name, deployment)
@@ -137,7 +164,10 @@ class AwsProvider:
             found(ResourceKind.MACHINE, str(item["InstanceId"]), values.short_name(item))
             for item in self._machines.all(deployment)
         ]
+        listed += self._reserved(deployment)
         listed += self._images.copies(deployment)
+        if self._inside:
+            return listed
         files = self._files.find(deployment)
         if files is not None:
             name = values.tag(files, "Name")
@@ -152,9 +182,23 @@ class AwsProvider:
             for item in self._networks.all(deployment)
         ]
         if not networks and (self._networks.gateways(deployment) or self._roles.exists(deployment)):
-            rest = f"gateway and role of {deployment}"
+            rest = f"gateway and roles of {deployment}"
             networks = [found(ResourceKind.NETWORK, "", rest)]
         return listed + networks
+
+    def _reserved(self, deployment: str) -> list[Resource]:
+        try:
+            found = self._addresses.all(deployment)
+        except ProviderError as error:
+            # who keeps none needs no right to look
+            if self._keeps_addresses or not is_forbidden(error):
+                raise
+            return []
+        kind = ResourceKind.ADDRESS
+        return [
+            Resource(kind, str(item["AllocationId"]), str(item["PublicIp"]), deployment)
+            for item in found
+        ]
 
     def _rented(self, deployment: str) -> list[Resource]:
         """Return the managed database, or the groups that are left of one."""
@@ -209,15 +253,28 @@ class AwsProvider:
             image = self._images.find(spec.image)
             group = self._networks.ensure_groups(spec.deployment, spec.network_id)[spec.role]
             subnets = [str(s["SubnetId"]) for s in self._networks.subnets(spec.network_id)]
-            profile = self._profile(spec.deployment)
+            profile = self._profile(spec.deployment, spec.role)
             identity = self._machines.ensure(spec, image, str(group["GroupId"]), subnets, profile)
-        return self._machines.wait_for_addresses(identity, spec.name)
+        machine = self._machines.wait_for_addresses(identity, spec.name)
+        if not (self._keeps_addresses and spec.role is Role.WEBSERVER):
+            return machine
+        with self._lock:
+            address = self._addresses.ensure(spec.deployment, identity, spec.name)
+        return replace(machine, public_address=address, access_address=address)
 
-    def _profile(self, deployment: str) -> str:
+    def _profile(self, deployment: str, role: Role) -> str:
         """Return the instance profile, looked after once a run."""
-        if deployment not in self._profiles:
-            self._profiles[deployment] = self._roles.ensure(deployment)
-        return self._profiles[deployment]
+        scales = role is Role.AUTOSCALER
+        name = self._roles.name(deployment, scales=scales)
+        if self._inside:
+            return name
+        if name not in self._profiles:
+            if scales:
+                # they may rent machines of the others' role only: it is named in their rights
+                self._profile(deployment, Role.WEBSERVER)
+            self._roles.ensure(deployment, self._names, scales=scales)
+            self._profiles.add(name)
+        return name
 
     def ensure_database(self, spec: DatabaseSpec, progress: Progress) -> ManagedDatabase:
         """Return the deployment's RDS instance, ordered if missing, once it answers."""
@@ -241,6 +298,8 @@ class AwsProvider:
         database a final snapshot is kept (`last_copy`)."""
         if resource.kind is ResourceKind.MACHINE:
             self._machines.delete(resource.id, resource.name)
+        elif resource.kind is ResourceKind.ADDRESS:
+            self._addresses.release(resource.id, resource.name)
         elif resource.kind is ResourceKind.SNAPSHOT:
             self._images.delete(resource)
         elif resource.kind is ResourceKind.FILE_SYSTEM:
@@ -253,7 +312,7 @@ class AwsProvider:
         elif resource.kind is ResourceKind.NETWORK:
             with self._lock:
                 # before the network: a run that is killed here finds the network, and comes back
-                self._profiles.pop(resource.deployment, None)
+                self._profiles.clear()
                 self._roles.delete(resource.deployment)
                 self._networks.delete(resource.deployment, resource.id)
         return ""

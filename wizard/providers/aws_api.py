@@ -81,6 +81,9 @@ _QUOTA = re.compile(r"LimitExceeded|QuotaExceeded|^TooManyBuckets$|^PendingVerif
 _CURES = {
     "InsufficientDBInstanceCapacity": "choose another database.size or region, or run again later",
     "InsufficientInstanceCapacity": "choose another size or region, or run again later",
+    "MaxSpotInstanceCountExceeded": "ask for more spot instances in Amazon's console (Service "
+    "Quotas), or set machines.spot to false",
+    "SpotMaxPriceTooLow": "set machines.spot to false, or run again later",
     "OptInRequired": "switch the region or the service on for this account in Amazon's console",
     "Blocked": "ask Amazon's support to unblock the account",
 }
@@ -131,6 +134,11 @@ class Api:
         """Return where something of Amazon's that is no API is read: there, or through the address
         that stands for all of Amazon."""
         return f"{self._url.rstrip('/')}/{url.removeprefix('https://')}" if self._url else url
+
+    @property
+    def session(self) -> Any:
+        """Return botocore's session, whose keys are renewed where they end."""
+        return self._session
 
     def frozen_keys(self) -> aws_session.Credentials:
         """Return the keys as they are now, those of the role where one is assumed."""

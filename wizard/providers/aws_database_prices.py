@@ -15,13 +15,13 @@ from typing import Any
 from wizard.errors import ProviderError
 from wizard.home.files import write_atomic
 from wizard.providers.aws_api import Api
-from wizard.providers.aws_databases import PORT, STORAGE
+from wizard.providers.aws_databases import PORTS, STORAGE
 from wizard.providers.aws_price_list import HOURS, products
 from wizard.providers.base import DatabaseFacts, Size
 
 _DOING = "read Amazon's price list of databases"
 # what the price list calls them
-_ENGINES = {"mariadb": "MariaDB", "mysql": "MySQL"}
+_ENGINES = {"mariadb": "MariaDB", "mysql": "MySQL", "postgresql": "PostgreSQL"}
 _LEAST_MEMORY = 1024  # MiB
 # GiB in the price list's words, such as "0.5 GiB"
 _MEMORY = re.compile(r"([\d,]+(?:\.\d+)?) GiB")
@@ -44,24 +44,25 @@ def obtain(
     today = datetime.now(UTC).date().isoformat()
     path = folder / f"aws-database-prices-{region}-{engine}.json" if folder else None
     kept = _read(path)
+    port = PORTS[engine]
     if kept is not None and kept.date == today:
-        return _facts(kept), ""
+        return _facts(kept, port), ""
     try:
         asked = _Prices(today, _storage(api, region, engine), _sizes(api, region, engine))
     except ProviderError as error:
         why = error.code or error.what
         if kept is None:
             return None, f"managed databases cannot be priced: Amazon's list is closed ({why})"
-        return _facts(kept), (
+        return _facts(kept, port), (
             f"the managed database's price is of {kept.date}; Amazon's list cannot be read ({why})"
         )
     if path and asked.sizes:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(path, _dumps(asked))
-    return _facts(asked), ""
+    return _facts(asked, port), ""
 
 
-def _facts(prices: _Prices) -> DatabaseFacts | None:
+def _facts(prices: _Prices, port: int) -> DatabaseFacts | None:
     sizes = [
         Size(
             name,
@@ -74,7 +75,7 @@ def _facts(prices: _Prices) -> DatabaseFacts | None:
         if memory >= _LEAST_MEMORY
     ]
     sizes.sort(key=lambda size: (size.monthly_price, size.memory, size.name))
-    return DatabaseFacts(tuple(sizes), sizes[0].name, PORT) if sizes else None
+    return DatabaseFacts(tuple(sizes), sizes[0].name, port) if sizes else None
 
 
 # -- the price list --------------------------------------------------------------------------------

@@ -19,11 +19,23 @@ from wizard.providers.aws_api import Api, wait_until
 from wizard.providers.aws_network import Networks
 from wizard.providers.base import DatabaseSpec, ManagedDatabase
 
-PORT = 3306
+PORTS = {"mariadb": 3306, "mysql": 3306, "postgresql": 5432}
+"""The port that instances of an engine answer on."""
 STORAGE = 20
 """GiB of every instance: the least that RDS makes of gp3. It is not grown by itself, for that
 would cost what no plan showed."""
 
+_CALLED = {"mariadb": "mariadb", "mysql": "mysql", "postgresql": "postgres"}
+"""The engines in RDS's words."""
+# pg_dump of the database machine's Debian knows no server that is newer than itself; for the others
+# RDS chooses
+_MAJOR = {"postgresql": "17"}
+# what lets nobody in without TLS
+_TLS_ALONE = {
+    "mariadb": "require_secure_transport",
+    "mysql": "require_secure_transport",
+    "postgresql": "rds.force_ssl",
+}
 _ADMIN = "buildusb"
 _BACKUP_DAYS = 7
 # seconds that an instance may take to be made, in practice 5 to 15 minutes, and to be gone
@@ -120,9 +132,11 @@ class Databases:
             DBParameterGroupName=name,
             Parameters=[
                 {
-                    "ParameterName": "require_secure_transport",
+                    "ParameterName": _TLS_ALONE[spec.engine],
                     "ParameterValue": "1",
-                    "ApplyMethod": "immediate",
+                    # before there is an instance: it begins with it, whatever kind of
+                    # parameter this is
+                    "ApplyMethod": "pending-reboot",
                 }
             ],
         )
@@ -131,7 +145,7 @@ class Databases:
             "DBInstanceAlreadyExists",
             DBInstanceIdentifier=name,
             DBInstanceClass=spec.size.name,
-            Engine=spec.engine,
+            Engine=_CALLED[spec.engine],
             EngineVersion=version,
             Port=spec.port,
             MasterUsername=_ADMIN,
@@ -164,9 +178,11 @@ class Databases:
     def _version(self, engine: str) -> tuple[str, str]:
         """Return the version that RDS makes now, and the family that its parameters are of."""
         doing = f"ask for the version of {engine}"
-        answer = self._api.call(
-            "rds.describe_db_engine_versions", doing, Engine=engine, DefaultOnly=True
-        )
+        wanted: dict[str, Any] = {"Engine": _CALLED[engine], "DefaultOnly": True}
+        if engine in _MAJOR:
+            # of this one its default
+            wanted["EngineVersion"] = _MAJOR[engine]
+        answer = self._api.call("rds.describe_db_engine_versions", doing, **wanted)
         try:
             found = answer["DBEngineVersions"][0]
             return str(found["EngineVersion"]), str(found["DBParameterGroupFamily"])
@@ -223,6 +239,8 @@ class Databases:
             user=_ADMIN,
             password=spec.password,
             authority=aws_authority.fetch(self._api, authority),
+            # MySQL's kind needs none
+            first="postgres" if spec.engine == "postgresql" else "",
         )
 
     # -- what shall be no more ---------------------------------------------------------------------

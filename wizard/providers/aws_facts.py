@@ -23,18 +23,31 @@ _LEAST_MEMORY = 512
 _BUCKET_PRICE = Decimal("0.25")
 # an estimate, as the bucket's: a GiB at what it costs in Frankfurt; what is stored is what is paid
 _FILES_PRICE = Decimal("0.36")
+# of a GiB in standard EBS snapshots, a little more in some regions
+_SNAPSHOT_PRICE = Decimal("0.05")
 # graphics, programmable and learning hardware: dear, and of no use to a website
 _SPECIAL = ("GpuInfo", "FpgaInfo", "InferenceAcceleratorInfo", "NeuronInfo", "MediaAcceleratorInfo")
 # the families whose CPUs the quota counts: "Running On-Demand Standard instances"
 _STANDARD = re.compile(r"(a|c|d|h|i|m|r|t|z)\d")
 # https://docs.aws.amazon.com/general/latest/gr/ec2-service.html and vpc-service.html
 _VCPUS = ("ec2", "L-1216C47A", "Running On-Demand Standard instances")
+_SPOT = ("ec2", "L-34B43A08", "All Standard Spot Instance Requests")
 _VPCS = ("vpc", "L-F678F1CE", "VPCs per Region")
+_ADDRESSES = ("ec2", "L-0263D0A3", "EC2-VPC Elastic IPs")
 
 
-def facts(api: Api, images: Images, folder: Path | None, database: str = "") -> ProviderFacts:
+def facts(
+    api: Api,
+    images: Images,
+    folder: Path | None,
+    database: str = "",
+    *,
+    spot: bool = False,
+    reserved: bool = False,
+) -> ProviderFacts:
     """Return what plans need; sizes are those of the region, or of another where it is unknown.
-    `database` is the engine of the managed database that is wanted, "" for none."""
+    `database` is the engine of the managed database that is wanted, "" for none; `spot`,
+    `reserved`: spot instances and an elastic address are wanted, whose quotas count then."""
     regions = _regions(api)
     region = api.region if api.region in regions else HOME
     types = _types(api, region)
@@ -51,7 +64,7 @@ def facts(api: Api, images: Images, folder: Path | None, database: str = "") -> 
     databases, doubt = None, ""
     if database:
         databases, doubt = aws_database_prices.obtain(api, region, database, folder)
-    quotas, notes = _quotas(api, cpus) if region == api.region else ((), ())
+    quotas, notes = _quotas(api, cpus, spot, reserved) if region == api.region else ((), ())
     return ProviderFacts(
         regions=regions,
         images=images.published() if region == api.region else images.names,
@@ -64,6 +77,7 @@ def facts(api: Api, images: Images, folder: Path | None, database: str = "") -> 
         bucket_monthly_price=_BUCKET_PRICE,
         file_system_monthly_price=_FILES_PRICE,
         disk_monthly_price=prices.storage,
+        snapshot_monthly_price=_SNAPSHOT_PRICE,
         quotas=quotas,
         notes=tuple(filter(None, (prices.note, doubt, *notes))),
         databases=databases,
@@ -125,22 +139,31 @@ def _cheapness(size: Size) -> tuple[Decimal, int, str]:
 # -- quotas ----------------------------------------------------------------------------------------
 
 
-def _quotas(api: Api, cpus: dict[str, int]) -> tuple[tuple[Quota, ...], tuple[str, ...]]:
+def _quotas(
+    api: Api, cpus: dict[str, int], spot: bool, reserved: bool
+) -> tuple[tuple[Quota, ...], tuple[str, ...]]:
     """Return the account's quotas, and what is to be said where they cannot be read."""
+    wanted = {Unit.VCPUS: _VCPUS, Unit.NETWORKS: _VPCS}
+    wanted |= {Unit.SPOT_VCPUS: _SPOT} if spot else {}
+    wanted |= {Unit.ADDRESSES: _ADDRESSES} if reserved else {}
     try:
-        vcpus, vpcs = (_limit(api, *quota) for quota in (_VCPUS, _VPCS))
+        limits = {unit: _limit(api, *quota) for unit, quota in wanted.items()}
     except ProviderError as error:
         if not is_forbidden(error) and error.code != "NoSuchResourceException":
             raise
         return (), (f"the account's quotas are not known ({error.code})",)
-    networks = Counter(
-        values.tag(item, values.TAG)
-        for item in api.pages("ec2.describe_vpcs", "Vpcs", "count the VPCs")
-    )
-    return (
-        Quota(_VCPUS[2], Unit.VCPUS, vcpus, _used_vcpus(api, cpus)),
-        Quota(_VPCS[2], Unit.NETWORKS, vpcs, dict(networks)),
+    used = _used_vcpus(api, cpus)
+    used[Unit.NETWORKS] = _owners(api.pages("ec2.describe_vpcs", "Vpcs", "count the VPCs"))
+    if reserved:
+        answer = api.call("ec2.describe_addresses", "count the elastic addresses")
+        used[Unit.ADDRESSES] = _owners(answer.get("Addresses") or [])
+    return tuple(
+        Quota(name, unit, limits[unit], dict(used[unit])) for unit, (_, _, name) in wanted.items()
     ), ()
+
+
+def _owners(items: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(values.tag(item, values.TAG) for item in items)
 
 
 def _limit(api: Api, service: str, code: str, name: str) -> int:
@@ -154,9 +177,9 @@ def _limit(api: Api, service: str, code: str, name: str) -> int:
         raise api.senseless(doing, f"{error}") from error
 
 
-def _used_vcpus(api: Api, cpus: dict[str, int]) -> dict[str, int]:
+def _used_vcpus(api: Api, cpus: dict[str, int]) -> dict[Unit, Counter[str]]:
     running = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
-    used: Counter[str] = Counter()
+    used: dict[Unit, Counter[str]] = {Unit.VCPUS: Counter(), Unit.SPOT_VCPUS: Counter()}
     for reservation in api.pages(
         "ec2.describe_instances",
         "Reservations",
@@ -169,5 +192,7 @@ def _used_vcpus(api: Api, cpus: dict[str, int]) -> dict[str, int]:
             if _STANDARD.match(size):
                 own = item.get("CpuOptions") or {}
                 count = int(own.get("CoreCount", 1)) * int(own.get("ThreadsPerCore", 1))
-                used[values.tag(item, values.TAG)] += cpus.get(size, count)
-    return dict(used)
+                spare = item.get("InstanceLifecycle") == "spot"
+                owners = used[Unit.SPOT_VCPUS if spare else Unit.VCPUS]
+                owners[values.tag(item, values.TAG)] += cpus.get(size, count)
+    return used

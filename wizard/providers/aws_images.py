@@ -20,6 +20,8 @@ _PUBLISHED = {
     "debian-13": (_DEBIAN, "debian-13-amd64-*"),
     "ubuntu-24.04": (_CANONICAL, "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*"),
 }
+PUBLISHERS = (_DEBIAN, _CANONICAL)
+"""The accounts whose images are booted."""
 _OWN_ID = re.compile(r"ami-[0-9a-f]+")
 _COPY = 3600.0  # seconds that a copy of a disk may take
 

@@ -1,4 +1,5 @@
-"""The IAM policy that a deployment's credentials need, and the one that its machines get. Data."""
+"""The IAM policy that a deployment's credentials need, and the one that its machines get; that of
+autoscalers is in aws_scaling_policy. Data."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ _SUFFIX = "?" * 16  # what wizard.storage.names puts behind a bucket's prefix
 
 # EFS asks for those about interfaces in the name of who makes a mount target
 _EC2 = (
+    "AllocateAddress",
+    "AssociateAddress",
     "AttachInternetGateway",
     "AuthorizeSecurityGroupIngress",
     "CreateImage",
@@ -28,6 +31,7 @@ _EC2 = (
     "DeleteSubnet",
     "DeleteVpc",
     "DeregisterImage",
+    "DescribeAddresses",
     "DescribeAvailabilityZones",
     "DescribeImages",
     "DescribeInstanceTypes",
@@ -42,6 +46,7 @@ _EC2 = (
     "DescribeVpcs",
     "DetachInternetGateway",
     "ModifyInstanceAttribute",
+    "ReleaseAddress",
     "RevokeSecurityGroupIngress",
     "RunInstances",
     "TerminateInstances",
@@ -124,54 +129,73 @@ def statements(account: str, partition: str = "aws") -> list[dict[str, Any]]:
     bucket = f"arn:{partition}:s3:::build-usb-*"
     linked = [
         f"arn:{partition}:iam::{account}:role/aws-service-role/{service}.amazonaws.com/*"
-        for service in ("elasticfilesystem", "rds")
+        for service in ("elasticfilesystem", "rds", "spot")
     ]
     return [
-        _allow("Machines", [f"ec2:{name}" for name in _EC2], ["*"]),
-        _allow("MachinesRoles", [f"iam:{name}" for name in _IAM], [role, profile]),
-        _allow("Databases", [f"rds:{name}" for name in _RDS], ["*"]),
-        _allow("Buckets", [f"s3:{name}" for name in _BUCKETS], [bucket]),
-        _allow("Objects", [f"s3:{name}" for name in _OBJECTS], [f"{bucket}/*"]),
+        allow("Machines", [f"ec2:{name}" for name in _EC2], ["*"]),
+        allow("MachinesRoles", [f"iam:{name}" for name in _IAM], [role, profile]),
+        allow("Databases", [f"rds:{name}" for name in _RDS], ["*"]),
+        allow("Buckets", [f"s3:{name}" for name in _BUCKETS], [bucket]),
+        allow("Objects", [f"s3:{name}" for name in _OBJECTS], [f"{bucket}/*"]),
         # the roles of EFS and RDS, which they make in our name for an account's first ones
-        _allow("ServicesRoles", ["iam:CreateServiceLinkedRole"], linked),
-        _allow("SharedFolders", [f"elasticfilesystem:{name}" for name in _FILES], ["*"]),
-        _allow("Facts", list(_FACTS), ["*"]),
+        allow("ServicesRoles", ["iam:CreateServiceLinkedRole"], linked),
+        allow("SharedFolders", [f"elasticfilesystem:{name}" for name in _FILES], ["*"]),
+        allow("Facts", list(_FACTS), ["*"]),
     ]
 
 
 def for_deploying(account: str, partition: str = "aws") -> str:
     """Return the minimal policy as JSON text, to be pasted into Amazon's console."""
-    return _document(statements(account, partition), indent=2)
+    return document(statements(account, partition), indent=2)
+
+
+NOT_AUTOSCALERS = ("product/*", "state/*")
+"""What autoscalers only read of their bucket: the program that they run, and the build home."""
+NOT_MACHINES = ("autoscaler/*", *NOT_AUTOSCALERS)
+"""What other machines only read of it: what autoscalers agree on, too."""
 
 
 def for_machines(deployment: str, partition: str = "aws") -> str:
     """Return the policy of a deployment's machines: its bucket, that of its backups, no other."""
+    return document(of_bucket(deployment, partition, NOT_MACHINES))
+
+
+def of_bucket(deployment: str, partition: str, read_only: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the statements about the deployment's bucket and that of its backups."""
     bucket = f"arn:{partition}:s3:::{bucket_prefix(deployment)}{_SUFFIX}"
     buckets = [bucket, f"{bucket}-backups"]
     objects = ("AbortMultipartUpload", "DeleteObject", "GetObject", "PutObject")
-    return _document(
-        [
-            _allow("Buckets", ["s3:GetBucketLocation", "s3:ListBucket"], buckets),
-            _allow("Objects", [f"s3:{name}" for name in objects], [f"{b}/*" for b in buckets]),
-        ]
-    )
+    return [
+        allow("Buckets", ["s3:GetBucketLocation", "s3:ListBucket"], buckets),
+        allow("Objects", [f"s3:{name}" for name in objects], [f"{b}/*" for b in buckets]),
+        {
+            "Sid": "ReadOnly",
+            "Effect": "Deny",
+            "Action": ["s3:DeleteObject", "s3:PutObject"],
+            "Resource": [f"{bucket}/{keys}" for keys in read_only],
+        },
+    ]
+
+
+def service_of(partition: str) -> str:
+    """Return what EC2 is called where it takes a role."""
+    return "ec2.amazonaws.com.cn" if partition == "aws-cn" else "ec2.amazonaws.com"
 
 
 def trust(partition: str = "aws") -> str:
     """Return the policy that lets machines, and nobody else, take a role."""
-    service = "ec2.amazonaws.com.cn" if partition == "aws-cn" else "ec2.amazonaws.com"
     who = {
         "Effect": "Allow",
-        "Principal": {"Service": service},
+        "Principal": {"Service": service_of(partition)},
         "Action": "sts:AssumeRole",
     }
-    return _document([who])
+    return document([who])
 
 
 def only_tls(bucket: str, partition: str = "aws") -> str:
     """Return the policy of a bucket that nobody may reach without TLS."""
     whole = f"arn:{partition}:s3:::{bucket}"
-    return _document(
+    return document(
         [
             {
                 "Sid": "OnlyTls",
@@ -190,7 +214,7 @@ def for_files(file_system: str) -> str:
     targets let in, which is the deployment's machines."""
     over = {"aws:SecureTransport": "true", "elasticfilesystem:AccessedViaMountTarget": "true"}
     may = ("ClientMount", "ClientRootAccess", "ClientWrite")
-    return _document(
+    return document(
         [
             {
                 "Sid": "OnlyTls",
@@ -204,9 +228,14 @@ def for_files(file_system: str) -> str:
     )
 
 
-def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]:
-    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+def allow(
+    sid: str, actions: list[str], resources: list[str], when: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a statement that allows this, under the conditions `when`."""
+    statement = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+    return statement | ({"Condition": when} if when else {})
 
 
-def _document(parts: list[dict[str, Any]], indent: int | None = None) -> str:
+def document(parts: list[dict[str, Any]], indent: int | None = None) -> str:
+    """Return a policy as JSON text."""
     return json.dumps({"Version": "2012-10-17", "Statement": parts}, indent=indent)

@@ -1,4 +1,5 @@
-"""The role that a deployment's machines have, so that no key to its bucket lies on any of them."""
+"""The roles that a deployment's machines have, so that no key to its bucket, nor to the account,
+lies on any of them."""
 
 from __future__ import annotations
 
@@ -8,42 +9,53 @@ from wizard.errors import ProviderError
 from wizard.providers import aws_policy
 from wizard.providers import aws_values as values
 from wizard.providers.aws_api import HOME, Api, is_missing
+from wizard.providers.aws_images import PUBLISHERS
+from wizard.providers.aws_rights import Caller
+from wizard.providers.aws_scaling_policy import for_autoscalers
+from wizard.rules import Role
 
-_POLICY = "bucket"
+_POLICY = "rights"
 _EXISTS = "EntityAlreadyExists"
 
 
 class Roles:
-    """A role and an instance profile of one name for each deployment; IAM knows no regions, so
-    the name does."""
+    """A deployment's two roles, each with an instance profile of its name: that of autoscalers
+    (`scales`), and that of all other machines. IAM knows no regions, so the names do."""
 
-    def __init__(self, api: Api, partition: str) -> None:
+    def __init__(self, api: Api, owner: Caller) -> None:
         self._api = api
-        self._partition = partition
+        self._owner = owner
 
-    def name(self, deployment: str) -> str:
+    def name(self, deployment: str, *, scales: bool = False) -> str:
         """Return what role and instance profile are called."""
-        return values.name_of(deployment, self._api.region)
+        more = (Role.AUTOSCALER.value,) if scales else ()
+        return values.name_of(deployment, self._api.region, *more)
 
     def exists(self, deployment: str) -> bool:
-        """Say whether anything of it is there."""
-        name = self.name(deployment)
-        return (
+        """Say whether anything of them is there."""
+        return any(
             self._get("iam.get_role", RoleName=name) is not None
             or self._get("iam.get_instance_profile", InstanceProfileName=name) is not None
+            for name in self._names(deployment)
         )
 
-    def ensure(self, deployment: str) -> str:
-        """Return the name of the instance profile, made with its role if missing."""
-        name = self.name(deployment)
-        tags = values.tags(deployment, self._api.region)
+    def _names(self, deployment: str) -> tuple[str, ...]:
+        # what is named in the other's rights goes last
+        return self.name(deployment, scales=True), self.name(deployment)
+
+    def ensure(self, deployment: str, names: tuple[str, ...], *, scales: bool = False) -> None:
+        """Make sure of a role, its rights and its instance profile; `names` are the records that
+        autoscalers may change at Route 53."""
+        name = self.name(deployment, scales=scales)
+        tags = values.tags(deployment, *name.split(".")[2:])
+        whose = "Autoscalers" if scales else "Machines"
         role = self._get("iam.get_role", RoleName=name)
         if role is None:
             self._make(
                 "iam.create_role",
                 RoleName=name,
-                AssumeRolePolicyDocument=aws_policy.trust(self._partition),
-                Description=f"Machines of the Build USB deployment {deployment}",
+                AssumeRolePolicyDocument=aws_policy.trust(self._owner.partition),
+                Description=f"{whose} of the Build USB deployment {deployment}",
                 Tags=tags,
             )
         elif values.tag(role["Role"], values.TAG) != deployment:
@@ -57,23 +69,36 @@ class Roles:
             "iam.put_role_policy",
             RoleName=name,
             PolicyName=_POLICY,
-            PolicyDocument=aws_policy.for_machines(deployment, self._partition),
+            PolicyDocument=self._rights(deployment, names, scales=scales),
         )
         profile = self._get("iam.get_instance_profile", InstanceProfileName=name)
         if profile is None:
             self._make("iam.create_instance_profile", InstanceProfileName=name, Tags=tags)
         if profile is None or not profile["InstanceProfile"].get("Roles"):
             self._make("iam.add_role_to_instance_profile", InstanceProfileName=name, RoleName=name)
-        return name
+
+    def _rights(self, deployment: str, names: tuple[str, ...], *, scales: bool) -> str:
+        partition = self._owner.partition
+        if not scales:
+            return aws_policy.for_machines(deployment, partition)
+        return for_autoscalers(
+            deployment,
+            self._api.region,
+            self._owner.account,
+            partition,
+            machines=self.name(deployment),
+            publishers=PUBLISHERS,
+            names=names,
+        )
 
     def delete(self, deployment: str) -> None:
-        """Delete role and instance profile; what is gone already is no error."""
-        name = self.name(deployment)
-        both = {"InstanceProfileName": name, "RoleName": name}
-        self._gone("iam.remove_role_from_instance_profile", **both)
-        self._gone("iam.delete_instance_profile", InstanceProfileName=name)
-        self._gone("iam.delete_role_policy", RoleName=name, PolicyName=_POLICY)
-        self._gone("iam.delete_role", RoleName=name)
+        """Delete roles and instance profiles; what is gone already is no error."""
+        for name in self._names(deployment):
+            both = {"InstanceProfileName": name, "RoleName": name}
+            self._gone("iam.remove_role_from_instance_profile", **both)
+            self._gone("iam.delete_instance_profile", InstanceProfileName=name)
+            self._gone("iam.delete_role_policy", RoleName=name, PolicyName=_POLICY)
+            self._gone("iam.delete_role", RoleName=name)
 
     def _get(self, operation: str, **what: Any) -> dict[str, Any] | None:
         try:

@@ -17,39 +17,49 @@ from typing import Any
 
 import botocore.configprovider
 import botocore.credentials
+import botocore.exceptions
+import botocore.httpsession
 import botocore.loaders
 import botocore.session
 import botocore.utils
 from botocore.config import Config
 
-from wizard.errors import HomeError, UsageError
+from wizard.errors import HomeError, TransientError, UsageError
+from wizard.providers.base import OWN_ROLE
 from wizard.secrets import Secret
 
 FORMS = (
     "ACCESS_KEY:SECRET_KEY, ACCESS_KEY:SECRET_KEY:SESSION_TOKEN, either with @ROLE_ARN behind it, "
-    "or profile:NAME:/path/of/a/credentials/file"
+    f"profile:NAME:/path/of/a/credentials/file, or, on an instance at EC2, {OWN_ROLE}"
 )
 """What a credential source may hold."""
 
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 60.0  # seconds
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _SESSION_NAME = "build-usb"
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+METADATA = "http://169.254.169.254/"
+_METADATA_TIMEOUT, _METADATA_TRIES = 2, 4  # seconds
 
 
 @dataclass(frozen=True)
 class Credentials:
     """An access key with its secret, a token where they are temporary, and the ARN of a role that
-    is assumed with them ("": none)."""
+    is assumed with them ("": none). `own_role`: none of these, the instance that this runs on is
+    asked for those of its role."""
 
     access_key: str
     secret_key: Secret
     session_token: Secret | None = None
     role: str = ""
+    own_role: bool = False
 
 
 def parse(given: Secret, where: str = "provider.credentials") -> Credentials:
     """Return what a credential source holds, in one of the FORMS. UsageError if it is none."""
     text = given.reveal()
+    if text == OWN_ROLE:
+        return Credentials("", Secret(""), own_role=True)
     if text.startswith("profile:"):
         return _profile(text.removeprefix("profile:"), where)
     keys, at, role = text.partition("@")
@@ -115,8 +125,9 @@ def _profile(named: str, where: str) -> Credentials:
 
 
 def session(credentials: Credentials, url: str = "") -> botocore.session.Session:
-    """Return a session with these credentials; a role is assumed at the first call, and again
-    before it expires. `url` is where the role is asked for, "" for Amazon itself."""
+    """Return a session with these credentials; a role is assumed, or an instance asked for the keys
+    of its own, at the first call, and again before they expire. `url` is where a role is assumed,
+    "" for Amazon itself."""
     made = botocore.session.Session()
     # Each setting has its default only: neither the environment nor ~/.aws is asked. So too for
     # the descriptions of services, which ~/.aws/models could replace.
@@ -132,6 +143,11 @@ def session(credentials: Credentials, url: str = "") -> botocore.session.Session
     made.register_component("config_store", store)
     made.register_component("data_loader", _loader())
     made.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+    if credentials.own_role:
+        made._credentials = botocore.credentials.DeferredRefreshableCredentials(  # type: ignore[attr-defined]
+            refresh_using=_ask_instance, method="iam-role"
+        )
+        return made
     token = credentials.session_token
     made.set_credentials(
         credentials.access_key,
@@ -148,6 +164,34 @@ def session(credentials: Credentials, url: str = "") -> botocore.session.Session
             refresh_using=refresh, method="assume-role"
         )
     return made
+
+
+def _ask_instance() -> dict[str, Any]:
+    """Return the keys of the role of this instance, and when they end; over IMDSv2 alone."""
+    fetcher: Any = botocore.utils.InstanceMetadataFetcher(
+        timeout=_METADATA_TIMEOUT,
+        num_attempts=_METADATA_TRIES,
+        base_url=METADATA,
+        env={},
+        config={"ec2_metadata_v1_disabled": True},
+    )
+    # its own takes proxies from the environment
+    fetcher._session = botocore.httpsession.URLLib3Session(timeout=_METADATA_TIMEOUT, proxies={})
+    try:
+        found: dict[str, Any] = fetcher.retrieve_iam_role_credentials()
+    except botocore.exceptions.BotoCoreError as error:
+        found, why = {}, str(error)
+    else:
+        why = "it knows no role of this instance"
+    if not found:
+        raise TransientError(
+            "the instance does not tell the keys of its role",
+            where=METADATA,
+            why=why,
+            cure="run it on an instance at EC2 that has an instance profile; after a while it may "
+            "answer by itself",
+        )
+    return found
 
 
 def client(

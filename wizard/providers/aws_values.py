@@ -146,6 +146,18 @@ def instance(
             for part in tagged(kind, spec.deployment, spec.name, role=spec.role)
         ],
     }
+    if spec.spot:
+        # taken back, it is gone: what is made again is another one
+        wanted["InstanceMarketOptions"] = {
+            "MarketType": "spot",
+            "SpotOptions": {
+                "SpotInstanceType": "one-time",
+                "InstanceInterruptionBehavior": "terminate",
+            },
+        }
+        # of those that can only be ended, EC2 takes no other wish
+        del wanted["DisableApiTermination"]
+        wanted["InstanceInitiatedShutdownBehavior"] = "terminate"
     if profile:
         wanted["IamInstanceProfile"] = {"Name": profile}
     return wanted

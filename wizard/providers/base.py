@@ -10,11 +10,11 @@ Must not import: any DNS provider, plan, engine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from wizard.events import Progress
 from wizard.rules import Role, Rule
@@ -25,6 +25,7 @@ class ResourceKind(StrEnum):
     """Kinds of resource, in the order in which they are deleted."""
 
     MACHINE = "machine"
+    KEY = "key of object storage"
     ADDRESS = "address"
     SNAPSHOT = "snapshot"
     FILE_SYSTEM = "file system"
@@ -49,7 +50,9 @@ class Unit(StrEnum):
     """What quotas count."""
 
     VCPUS = "vCPUs"
+    SPOT_VCPUS = "vCPUs of spare capacity"
     NETWORKS = "networks"
+    ADDRESSES = "reserved addresses"
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,13 @@ class Quota:
 @dataclass(frozen=True)
 class DatabaseFacts:
     """The managed databases of the engine that is wanted: sizes with what they cost (disk
-    included), the one to choose where answers name none, and the port that they answer on."""
+    included), the one to choose where answers name none, and the port that they answer on.
+    `priced`: of when the table is that the prices are from, empty where the cloud itself tells."""
 
     sizes: tuple[Size, ...]
     default_size: str
     port: int
+    priced: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,15 @@ class ProviderFacts:
     file_system_monthly_price: Decimal = Decimal(0)
     disk_monthly_price: Decimal | None = None
     """Of a GiB, where disks can be chosen."""
+    snapshot_monthly_price: Decimal = Decimal(0)
+    """Of a GiB of a copied disk that holds something."""
     quotas: tuple[Quota, ...] = ()
     notes: tuple[str, ...] = ()
     databases: DatabaseFacts | None = None
+    ipv6: bool = False
+    """Machines of the region can have IPv6 addresses."""
+    project: str = ""
+    """What the project is called that holds all of a `{deployment}`, where there are projects."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,8 @@ class Network:
 class MachineSpec:
     """A machine to create. `user_data` is cloud-init's and holds the first host key;
     `authorized_key` is the public key that may log in, also for clouds that want to know one;
-    `disk` in GiB, where the cloud lets us choose (0: as it likes)."""
+    `disk` in GiB, where the cloud lets us choose (0: as it likes); `spot`: of spare capacity, which
+    the cloud may take back; `ipv6`: with an IPv6 address too."""
 
     deployment: str
     name: str
@@ -128,6 +140,8 @@ class MachineSpec:
     user_data: Secret
     authorized_key: str = ""
     disk: int = 0
+    spot: bool = False
+    ipv6: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +150,8 @@ class Machine:
 
     `private_address` is what other machines use, `public_address` what DNS points to, and
     `access_address` where the build machine (and its user's browser) reaches it. On clouds the
-    last two are equal; in a rehearsal the access address is on loopback.
+    last two are equal; in a rehearsal the access address is on loopback. `ipv6` is public like the
+    second, empty where the machine has none.
     """
 
     id: str
@@ -146,6 +161,7 @@ class Machine:
     private_address: str
     public_address: str
     access_address: str
+    ipv6: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,7 +182,8 @@ class DatabaseSpec:
 @dataclass(frozen=True)
 class ManagedDatabase:
     """A managed database that answers at `host`, privately and over TLS alone. `user` may make
-    databases and accounts; `authority` (PEM) is the root that its certificate chains to."""
+    databases and accounts; `authority` (PEM) is the root that its certificate chains to. `first`:
+    the database that is there from the beginning, where one has to be named to connect."""
 
     id: str
     name: str
@@ -175,6 +192,7 @@ class ManagedDatabase:
     user: str
     password: Secret
     authority: str
+    first: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,6 +222,8 @@ class ObjectStorage:
     session_token: Secret | None = None
     by_role: bool = False
     vendor: str = ""
+    session: Any = field(default=None, compare=False, repr=False)
+    """botocore's session that the keys are of, where they end and it gets others."""
 
 
 @dataclass(frozen=True)
@@ -257,15 +277,40 @@ class FileSystems(Protocol):
         network is there already."""
 
 
+class StorageKeys(Protocol):
+    """Makes keys of object storage that open a deployment's buckets and nothing else; what is made
+    is among the provider's resources."""
+
+    def ensure_storage_key(
+        self, deployment: str, buckets: tuple[str, ...], known: Secret | None
+    ) -> Secret:
+        """Return ACCESS_KEY:SECRET_KEY with which machines read and write in these buckets, which
+        exist: `known` if it is such a one, else a new one. Others of the deployment are deleted."""
+
+
+class Projects(Protocol):
+    """Lets all of a deployment stand together at the cloud; a project goes with the network."""
+
+    def group(self, deployment: str, buckets: tuple[str, ...]) -> int:
+        """Put all that was made for the deployment, and these buckets, into its project, made if
+        missing. Returns how much was not there yet. Nothing of others is moved."""
+
+
 @dataclass(frozen=True)
 class Services:
     """What a provider offers beside machines; None where answers must name another."""
 
     object_storage: ObjectStorage | None = None
     file_systems: FileSystems | None = None
+    storage_keys: StorageKeys | None = None
+    projects: Projects | None = None
     acme: AcmeAuthority | None = None
     dns: DnsServer | None = None
     door: Door | None = None
+
+
+OWN_ROLE = "own-role"
+"""A credential that says: this machine has a role of its own; ask for keys where machines do."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +320,10 @@ class Account:
     where it is not the vendor's own; `timeout` the seconds to wait for an answer (None: the
     provider's own); `cache` a folder for what the cloud publishes, such as prices; `database` the
     engine of the managed database that the answers ask for, "" for none; `reserved`: webservers
-    keep their address when they are made anew."""
+    keep their address when they are made anew; `spot`: they are of spare capacity; `names` those
+    that autoscalers point at webservers by their role, none if they do so otherwise. `inside`: this
+    is an autoscaler, which rents webservers and ends them; all else was made by the build machine.
+    """
 
     token: Secret
     region: str
@@ -285,6 +333,9 @@ class Account:
     cache: Path | None = None
     database: str = ""
     reserved: bool = False
+    spot: bool = False
+    names: tuple[str, ...] = ()
+    inside: bool = False
 
 
 class Provider(Protocol):

@@ -43,6 +43,7 @@ _SCOPES = {
     "projects": "project",
     "reserved_ips": "reserved_ip",
     "account/keys": "ssh_key",
+    "spaces/keys": "spaces_key",
     "account": "account",
     "actions": "actions",
 }
@@ -223,9 +224,12 @@ def scope(method: str, path: str) -> str:
     """Return the token scope that a request needs, such as droplet:create."""
     parts = path.split("?")[0].split("/")
     kind = _SCOPES.get("/".join(parts[:2])) or _SCOPES.get(parts[0], parts[0])
-    # actions and records change what they belong to
-    changes = method == "POST" and parts[-1] in ("actions", "resources")
-    verb = "update" if changes else _VERBS[method]
+    # actions change what they belong to
+    verb = "update" if method == "POST" and parts[-1] == "actions" else _VERBS[method]
+    if method == "POST" and parts[-1] == "resources":
+        verb = "assign_resource"
+    if (kind, verb) == ("spaces_key", "create"):
+        verb = "create_credentials"
     return f"{kind}:{verb}"
 
 

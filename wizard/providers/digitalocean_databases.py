@@ -1,4 +1,5 @@
-"""Managed databases of DigitalOcean: MySQL clusters of one node, in the deployment's VPC.
+"""Managed databases of DigitalOcean: MySQL and PostgreSQL clusters of one node, in the deployment's
+VPC.
 
 A cluster is called `build-usb-<deployment>` and carries the deployment's tag. Who may connect is a
 list of its own ("trusted sources"), by tag; TLS is required by DigitalOcean. Its backups go with
@@ -21,17 +22,25 @@ from wizard.providers.digitalocean_api import Api, is_missing, wait_until
 from wizard.rules import Role
 from wizard.secrets import Secret
 
+LISTED = ("databases",)
+CHANGES = (("POST", "databases"), ("DELETE", f"databases/{values.NO_ID}"))
 SCOPES = ("database:create", "database:read", "database:update", "database:view_credentials")
 """What a token needs for them, beside `database:delete`."""
 PORT = 25060
-"""The port that every MySQL cluster answers on."""
+"""The port that every cluster answers on."""
 PRICES_OF = "2025"
+
+_CALLED = {"mysql": "mysql", "postgresql": "pg"}
+"""The engines in DigitalOcean's words."""
+# pg_dump of the database machine's Debian knows no server that is newer than itself
+_NEWEST = {"postgresql": (17,)}
 
 # seconds that a cluster may take to be made, in practice 5 to 10 minutes, and to be gone
 _BIRTH, _DEATH = 3600.0, 600.0
 _LONGEST_PAUSE = 15.0
-# Monthly prices in USD of one node, as DigitalOcean's price page said in PRICES_OF; the API has
-# none, and what is not here is not offered: slug, vCPUs, MiB, GiB
+# Monthly prices in USD of one node, of PRICES_OF and not compared with DigitalOcean's price page
+# since, the same for both engines; the API has none, and what is not here is not offered: slug,
+# vCPUs, MiB, GiB
 _SIZES = (
     Size("db-s-1vcpu-1gb", 1, 1024, 10, Decimal("15.15")),
     Size("db-s-1vcpu-2gb", 1, 2048, 30, Decimal("30.45")),
@@ -40,32 +49,47 @@ _SIZES = (
 _DEFAULT = "db-s-1vcpu-1gb"
 
 
-def facts(api: Api, region: str) -> DatabaseFacts | None:
-    """Return the sizes of MySQL that the region offers and whose price is known, if any."""
-    offered = _offered(api)
+def facts(api: Api, region: str, engine: str) -> DatabaseFacts | None:
+    """Return the sizes of an engine that the region offers and whose price is known, if any."""
+    offered = _offered(api, engine)
     layouts = offered.get("layouts")
-    if region not in (offered.get("regions") or ()) or not isinstance(layouts, list):
+    if region not in values.texts(offered.get("regions")) or not isinstance(layouts, list):
         return None
     slugs = {
-        str(slug)
+        slug
         for layout in layouts
-        if layout.get("num_nodes") == 1
-        for slug in layout.get("sizes") or ()
+        if isinstance(layout, dict) and layout.get("num_nodes") == 1
+        for slug in values.texts(layout.get("sizes"))
     }
     sizes = tuple(size for size in _SIZES if size.name in slugs)
     if not sizes:
         return None
     names = [size.name for size in sizes]
-    return DatabaseFacts(sizes, _DEFAULT if _DEFAULT in names else names[0], PORT)
+    return DatabaseFacts(sizes, _DEFAULT if _DEFAULT in names else names[0], PORT, priced=PRICES_OF)
 
 
-def _offered(api: Api) -> dict[str, Any]:
+def _offered(api: Api, engine: str) -> dict[str, Any]:
     doing = "list the sizes of databases"
     options = api.get("databases/options", doing).get("options")
-    found = options.get("mysql") if isinstance(options, dict) else None
+    found = options.get(_CALLED[engine]) if isinstance(options, dict) else None
     if not isinstance(found, dict):
-        raise api.senseless(doing, "it does not speak of MySQL")
+        raise api.senseless(doing, f"it does not speak of {engine}")
     return found
+
+
+def _newest(api: Api, engine: str) -> str:
+    """Return the newest version there is of an engine that the machines' clients know too."""
+    offered = values.texts(_offered(api, engine).get("versions"))
+    newest = _NEWEST.get(engine)
+    known = [v for v in offered if newest is None or _version(v)[: len(newest)] <= newest]
+    if not known:
+        raise ProviderError(
+            f"DigitalOcean rents no version of {engine} that can be backed up from Debian 13",
+            where="database.engine",
+            why=f"it offers {', '.join(offered) or 'none'}",
+            cure="use another engine, or database.managed: false",
+        )
+    return max(known, key=_version)
 
 
 class Databases:
@@ -92,19 +116,17 @@ class Databases:
             raise self._api.senseless(doing, "it holds no list of databases")
         found = values.identified(self._api, items or [], doing)
         # what is deleted is by tag: the filter is looked at again
-        return sorted((d for d in found if tag in (d.get("tags") or ())), key=lambda d: d["id"])
+        return sorted((d for d in found if tag in values.texts(d.get("tags"))), key=values.age)
 
     def begin(self, spec: DatabaseSpec) -> dict[str, Any]:
         """Return the deployment's cluster, ordered if missing; it need not answer yet."""
         found = self.all(spec.deployment)
         name = name_of(spec.deployment)
         if not found:
-            versions = [str(v) for v in _offered(self._api).get("versions") or ()]
             body = {
                 "name": name,
-                "engine": spec.engine,
-                # the newest that there is
-                "version": max(versions, key=_version, default="8"),
+                "engine": _CALLED[spec.engine],
+                "version": _newest(self._api, spec.engine),
                 "size": spec.size.name,
                 "region": spec.region,
                 "num_nodes": 1,
@@ -136,11 +158,10 @@ class Databases:
 
         wait_until(is_online, f"creating {name}", _BIRTH, self._pause, longest=_LONGEST_PAUSE)
         where = f"databases/{identity}/firewall"
-        told = self._api.get(where, f"ask who may reach {name}").get("rules") or []
         wanted = _rules(spec)
-        if {(r.get("type"), r.get("value")) for r in told} != {
-            (r["type"], r["value"]) for r in wanted
-        }:
+        if _sources(self._api.get(where, f"ask who may reach {name}").get("rules")) != _sources(
+            wanted
+        ):
             self._api.put(where, f"set who may reach {name}", {"rules": wanted})
         return self._described(found, doing, self._authority(identity, name))
 
@@ -148,6 +169,7 @@ class Databases:
         try:
             own = cluster["private_connection"]
             host, port, user = str(own["host"]), int(own["port"]), str(own["user"])
+            first = str(own["database"])
         except (KeyError, TypeError, ValueError) as error:
             raise self._api.senseless(doing, f"its private connection: {error!r}") from error
         if not host or port != PORT:
@@ -167,6 +189,7 @@ class Databases:
             user=user,
             password=Secret(str(own["password"])),
             authority=authority,
+            first=first,
         )
 
     def _authority(self, identity: str, name: str) -> str:
@@ -198,6 +221,14 @@ def _rules(spec: DatabaseSpec) -> list[dict[str, str]]:
         for role in Role
         if role in roles
     ]
+
+
+def _sources(rules: Any) -> set[tuple[str, str]]:
+    """Return what trusted sources say, as far as it is sense."""
+    listed = rules if isinstance(rules, list) else []
+    return {
+        (str(rule.get("type")), str(rule.get("value"))) for rule in listed if isinstance(rule, dict)
+    }
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
-"""Reserved addresses at DigitalOcean, and the project that says whose they are.
+"""Reserved addresses at DigitalOcean.
 
 An address has neither name nor tag, but belongs to a project from birth: those in the project
-`build-usb.<deployment>` are the deployment's. What uses one is grouped there too.
+`build-usb.<deployment>` are the deployment's.
 https://docs.digitalocean.com/reference/api/digitalocean/#tag/Reserved-IPs
 """
 
@@ -11,22 +11,12 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any
 
-from wizard.errors import ProviderError
-from wizard.providers.digitalocean_api import Api, is_forbidden, wait_until
-from wizard.providers.digitalocean_values import (
-    NO_ID,
-    identified,
-    inner,
-    mark_of,
-    name_of,
-    number_of,
-)
+from wizard.providers.digitalocean_api import Api, wait_until
+from wizard.providers.digitalocean_projects import Projects
+from wizard.providers.digitalocean_values import number_of
 
-LISTED = ("projects", "reserved_ips")
+LISTED = ("reserved_ips",)
 CHANGES = (
-    ("POST", "projects"),
-    ("PUT", f"projects/{NO_ID}"),
-    ("DELETE", f"projects/{NO_ID}"),
     ("POST", "reserved_ips"),
     ("POST", "reserved_ips/0.0.0.0/actions"),
     ("DELETE", "reserved_ips/0.0.0.0"),
@@ -42,49 +32,25 @@ _ASSIGNMENT = 120.0  # seconds
 
 
 class Reserved:
-    """Addresses of deployments in one region. `known` says that a deployment has some: without
-    it, a token that may not ask for them is no error."""
+    """Addresses of deployments in one region."""
 
     def __init__(
-        self, api: Api, region: str, pause: Callable[[float], None], *, known: bool
+        self, api: Api, region: str, pause: Callable[[float], None], projects: Projects
     ) -> None:
         self._api = api
         self._region = region
         self._pause = pause
-        self._known = known
-
-    def project(self, deployment: str) -> str:
-        """Return the id of the deployment's project, empty if there is none."""
-        doing = "list the projects"
-        try:
-            items = identified(self._api, self._api.list("projects", "projects", doing), doing)
-        except ProviderError as error:
-            if self._known or not is_forbidden(error):
-                raise
-            return ""
-        name = name_of(deployment)
-        ours = [item for item in items if item["name"] == name]
-        if ours and ours[0].get("description") != mark_of(deployment):
-            raise ProviderError(
-                f"a project called {name} exists and is not this deployment's",
-                where=str(ours[0]["id"]),
-                why=f"its description is not {mark_of(deployment)!r}",
-                cure="look what it is for; delete or rename it, or rename the deployment",
-            )
-        return str(ours[0]["id"]) if ours else ""
+        self._projects = projects
 
     def addresses(self, deployment: str) -> list[str]:
         """Return the addresses of the deployment."""
-        project = self.project(deployment)
+        project = self._projects.find(deployment)
         return [str(item["ip"]) for item in self._of(project)] if project else []
 
     def ensure(self, deployment: str, droplet: str, name: str) -> str:
         """Return the address that leads to the droplet: one that it has, one of before that no
         droplet has now, or a new one."""
-        project = self.project(deployment) or self._create_project(deployment)
-        doing = f"group {name}"
-        urns = {"resources": [f"do:droplet:{droplet}"]}
-        self._api.post(f"projects/{project}/resources", doing, urns)
+        project = self._projects.ensure(deployment)
         known = self._of(project)
         own = [item for item in known if _droplet(item) == droplet]
         loose = [item for item in known if not _droplet(item)]
@@ -103,12 +69,6 @@ class Reserved:
         """Give an address back; what is gone already is no error."""
         self._api.delete(f"reserved_ips/{address}", f"give {address} back")
 
-    def delete_project(self, deployment: str) -> None:
-        """Delete the deployment's project, when all in it is gone."""
-        project = self.project(deployment)
-        if project:
-            self._api.delete(f"projects/{project}", f"delete the project of {deployment}")
-
     def _of(self, project: str) -> list[dict[str, Any]]:
         doing = "list the reserved addresses"
         items = self._api.list("reserved_ips", "reserved_ips", doing)
@@ -116,16 +76,6 @@ class Reserved:
         for item in ours:
             _checked(self._api, item, doing)
         return ours
-
-    def _create_project(self, deployment: str) -> str:
-        doing = f"create the project {name_of(deployment)}"
-        body = {
-            "name": name_of(deployment),
-            "description": mark_of(deployment),
-            "purpose": "Website or blog",
-        }
-        made = self._api.post("projects", doing, body)
-        return str(inner(self._api, made, "project", doing)["id"])
 
     def _create(self, project: str) -> str:
         doing = "reserve an address"

@@ -32,6 +32,8 @@ _HIGHEST_PRICE = 100_000  # a month; what is beyond is a mistake
 # https://www.digitalocean.com/pricing/spaces-object-storage, read 2026-11: a subscription for all
 # buckets of an account, 250 GiB; not in the API
 _SPACES_PRICE = Decimal(5)
+# of a GiB that a snapshot of a Droplet holds; not in the API either
+_SNAPSHOT_PRICE = Decimal("0.06")
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 _ALL_PORTS = "0"
 
@@ -56,8 +58,8 @@ def mark_of(deployment: str) -> str:
 
 def deployment_of(droplet: dict[str, Any]) -> str | None:
     """Return the deployment a droplet is tagged with, None if it is not ours."""
-    for tag in droplet.get("tags") or ():
-        parts = str(tag).split(":")
+    for tag in texts(droplet.get("tags")):
+        parts = tag.split(":")
         if len(parts) == 2 and parts[0] == "build-usb":
             return parts[1]
     return None
@@ -86,6 +88,28 @@ def identified(
     return items
 
 
+def ours(
+    api: Api, items: list[dict[str, Any]], deployment: str, doing: str
+) -> list[dict[str, Any]]:
+    """Return the items that are named as the deployment's."""
+    own = name_of(deployment)
+    return [
+        item
+        for item in identified(api, items, doing)
+        if item["name"] == own or item["name"].startswith(f"{own}.")
+    ]
+
+
+def age(item: dict[str, Any]) -> tuple[int, str]:
+    """Return what sorts things by their ids, numbers by how big they are."""
+    return len(str(item["id"])), str(item["id"])
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Return the texts in what is to be a list of them."""
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
 def number_of(api: Api, item: dict[str, Any], doing: str) -> int:
     """Return the id of something that has a number."""
     if not str(item["id"]).isdecimal():
@@ -96,7 +120,7 @@ def number_of(api: Api, item: dict[str, Any], doing: str) -> int:
 def machine(api: Api, deployment: str, droplet: dict[str, Any]) -> Machine:
     """Return a droplet as a machine; its addresses are empty until it has them."""
     doing = f"ask for {droplet.get('name')}"
-    tags = droplet.get("tags") or ()
+    tags = texts(droplet.get("tags"))
     role = next((role for role in Role if tag_of(deployment, role) in tags), None)
     if role is None:
         raise ProviderError(
@@ -106,9 +130,13 @@ def machine(api: Api, deployment: str, droplet: dict[str, Any]) -> Machine:
             cure=f"give it back its tag, such as {tag_of(deployment, Role.WEBSERVER)}",
         )
     addresses = {"private": "", "public": ""}
+    ipv6 = ""
     try:
         for network in droplet["networks"]["v4"]:
             addresses[network["type"]] = str(ipaddress.IPv4Address(network["ip_address"]))
+        for network in droplet["networks"].get("v6") or ():
+            if network["type"] == "public":
+                ipv6 = str(ipaddress.IPv6Address(network["ip_address"]))
     except (KeyError, TypeError, ValueError) as error:
         raise api.senseless(doing, f"its networks: {error}") from error
     return Machine(
@@ -119,6 +147,7 @@ def machine(api: Api, deployment: str, droplet: dict[str, Any]) -> Machine:
         private_address=addresses["private"],
         public_address=addresses["public"],
         access_address=addresses["public"],
+        ipv6=ipv6,
     )
 
 
@@ -157,7 +186,7 @@ def facts(
     images: list[dict[str, Any]],
 ) -> ProviderFacts:
     """Return what plans need: sizes are those of `region`, or all where there is no such region."""
-    slugs = {image.get("slug") for image in images}
+    slugs = set(texts([image.get("slug") for image in images]))
     known = sorted(str(r.get("slug")) for r in regions if r.get("available") is True)
     offered = [_size(api, s) for s in sizes if _is_offered(s, region if region in known else "")]
     usable = tuple(sorted(filter(None, offered), key=_cheapness))
@@ -177,11 +206,14 @@ def facts(
             for role, memory in _MEMORY.items()
         },
         bucket_monthly_price=_SPACES_PRICE,
+        snapshot_monthly_price=_SNAPSHOT_PRICE,
+        project=name_of("{deployment}"),
+        ipv6=any(r.get("slug") == region and "ipv6" in texts(r.get("features")) for r in regions),
     )
 
 
 def _is_offered(item: dict[str, Any], region: str) -> bool:
-    return item.get("available") is True and (not region or region in (item.get("regions") or ()))
+    return item.get("available") is True and (not region or region in texts(item.get("regions")))
 
 
 def _cheapness(size: Size) -> tuple[Decimal, int, str]:
@@ -290,7 +322,11 @@ def tags_in(bodies: list[dict[str, Any]]) -> set[str]:
 
 def same_firewall(old: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Say whether a firewall of the API is what is wanted."""
-    return _essence(old) == _essence(wanted)
+    try:
+        return _essence(old) == _essence(wanted)
+    except (AttributeError, KeyError, TypeError):
+        # nothing that was ever wanted
+        return False
 
 
 def _essence(body: dict[str, Any]) -> tuple[Any, ...]:
@@ -310,8 +346,8 @@ def _essence(body: dict[str, Any]) -> tuple[Any, ...]:
         )
 
     return (
-        frozenset(body.get("tags") or ()),
-        frozenset(body.get("droplet_ids") or ()),
+        frozenset(texts(body.get("tags"))),
+        bool(body.get("droplet_ids")),
         rules("inbound_rules", "sources"),
         rules("outbound_rules", "destinations"),
     )
