@@ -1,7 +1,9 @@
 """Who may reach whom on which port: the one list that both firewall layers render.
 
 `plan` computes the list; providers make it the cloud's firewall, the agent makes it ufw.
-Everything not listed is closed. Leaf module: standard library only.
+Everything not listed is closed. Machines talk to each other in their private network, which has
+IPv4 alone: a role as a source means its private addresses, so over IPv6 nothing is open but what
+anyone or a network of IPv6 may reach. Leaf module: standard library only.
 """
 
 from __future__ import annotations

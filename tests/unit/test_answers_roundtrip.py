@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from wizard.answers import RELEASED
 from wizard.answers.consistency import ENGINES, MANAGED_ENGINES
 from wizard.answers.document import read, scalar
 from wizard.answers.loader import dumps, loads
@@ -71,13 +72,19 @@ STORAGE = some(
     region=or_null(IDENTIFIER),
     credentials=or_null(SOURCE_OF_SECRET),
 )
+SECOND = some(
+    {"append_only": st.booleans()},
+    provider=or_null(st.sampled_from(["aws", "hetzner"])),
+    bucket=or_null(st.sampled_from(["copies-of-the-shop"])),
+    credentials=or_null(SOURCE_OF_SECRET),
+)
 BASELINE = some(
     {
         "kind": st.just("baseline"),
-        "repository": st.from_regex(r"[a-z0-9]{1,9}(/[a-z0-9]{1,9})?", fullmatch=True),
-        "database_repository": IDENTIFIER,
+        "repository": URL | st.just("/srv/baselines/shop"),
     },
     revision=or_null(REVISION),
+    credentials=or_null(SOURCE_OF_SECRET),
 )
 BACKUP = some(
     {"kind": st.just("backup"), "period": st.sampled_from(PERIODS)},
@@ -115,7 +122,11 @@ def documents(draw: DrawFn) -> dict[str, Any]:
     managed = engine in MANAGED_ENGINES[provider] and draw(st.booleans())
     zone = draw(FQDN)
     dns = draw(st.sampled_from(["rfc2136", "cloudflare", "route53", "none"]))
+    release = {"sha256": "0" * 64}
     fresh = st.just({"kind": "fresh"})
+    if kind in RELEASED:
+        there = [{"url": "https://moodle.test/moodle.tgz"}, {"file": "/srv/moodle.tgz"}]
+        fresh = st.sampled_from(there).map(lambda at: {"kind": "fresh", "release": release | at})
     source = draw(
         st.one_of(STATIC if kind == "static" else OWN, BASELINE, BACKUP)
         if kind in ("php", "static")
@@ -149,7 +160,9 @@ def documents(draw: DrawFn) -> dict[str, Any]:
                 {
                     "kind": st.just(kind),
                     "title": TITLE,
-                    "admin": st.fixed_dictionaries({"user": USER, "email": EMAIL}),
+                    "admin": st.fixed_dictionaries(
+                        {"user": st.just("editor") if kind == "moodle" else USER, "email": EMAIL}
+                    ),
                     "source": st.just(source),
                 },
                 locale=st.sampled_from(["en_US", "de", "pt_PT_ao90", "no"]),
@@ -188,13 +201,12 @@ def documents(draw: DrawFn) -> dict[str, Any]:
                 some(
                     {},
                     keep=some({}, hourly=st.integers(1, 1000), shutdown=st.integers(1, 1000)),
-                    **({"second_storage": or_null(STORAGE)} if periods else {}),
+                    **({"second_storage": or_null(SECOND)} if periods else {}),
                 )
             ),
         },
         "baselines": {
-            "repository_provider": draw(st.sampled_from(["github", "gitlab", "bitbucket"])),
-            "owner": draw(USER),
+            "repository": draw(URL),
             "credentials": draw(or_null(SOURCE_OF_SECRET)),
         },
         "notifications": {"email": draw(EMAIL), "smtp": draw(smtp)} if mail else {},
@@ -245,6 +257,11 @@ def documents(draw: DrawFn) -> dict[str, Any]:
             "autoscalers": draw(st.integers(1, 5)),
             "schedule": draw(st.lists(entry, unique_by=lambda e: e["at"], max_size=3)),
             "health": draw(some({}, path=URL_PATH, interval=st.integers(30, 99))),
+            "credentials": {
+                "provider": None if provider in ("local", "aws") else draw(SOURCE_OF_SECRET),
+                "dns": None if dns == "none" else draw(SOURCE_OF_SECRET),
+                "dns_key_name": draw(or_null(LABEL)) if dns == "rfc2136" else None,
+            },
         }
     return document
 

@@ -11,6 +11,7 @@ import pytest
 from wizard.answers import loader
 from wizard.answers.model import Answers
 from wizard.answers.sections import SharedConfig
+from wizard.dns.base import Edge
 from wizard.errors import AnswersError
 from wizard.paths import config_templates
 from wizard.plan import firewall, render
@@ -191,6 +192,45 @@ def test_a_managed_database_is_priced_and_closed_to_all_but_ours() -> None:
     assert render.to_plain(plan)["database"]["managed"]["monthly_price"] == "15.15"
     larger = build(managed("db-large"), facts, "bucket")
     assert larger.monthly_price == Decimal("21.50") + Decimal("60.90")
+
+
+def test_a_price_from_a_table_says_of_when_it_is() -> None:
+    dated = replace(FACTS, databases=replace(DATABASES, priced="2025"))
+    text = render.to_text(build(managed(), dated, "bucket"))
+    assert "Managed database (price: a table of 2025, not the provider's word)" in text
+    assert "36.65 EUR, 15.15 EUR of it by the table of 2025" in text
+    assert render.to_plain(build(managed(), dated, "bucket"))["database"]["priced"] == "2025"
+    told = build(managed(), replace(FACTS, databases=DATABASES), "bucket")
+    assert "table of" not in render.to_text(told)
+    assert render.to_plain(told)["database"]["priced"] is None
+
+
+def test_ipv6_is_shown_and_reaches_what_the_rules_let_in() -> None:
+    answers = changed("region: here", "region: here\n  ipv6: true")
+    with pytest.raises(AnswersError, match="what the answers ask for") as caught:
+        build(answers, replace(FACTS, ipv6=False), "bucket")
+    assert "provider.ipv6: found true; allowed: false" in str(caught.value)
+    plan = build(answers, replace(FACTS, ipv6=True), "bucket")
+    assert plan.ipv6
+    shown = render.to_text(plan)
+    assert "Machines, each with an IPv4 and an IPv6 address" in shown
+    assert "A, AAAA" in shown
+    assert render.to_plain(plan)["dns"]["records"][0]["types"] == ["A", "AAAA"]
+    plain = build(REHEARSAL, FACTS, "bucket")
+    assert render.to_plain(plain)["dns"]["records"][0]["types"] == ["A"]
+
+
+def test_only_networks_of_proxies_that_can_reach_webservers_are_let_in() -> None:
+    edge = Edge(("198.51.100.0/24", "2400:cb00::/32"), "https://api.test/ips", "pem")
+    for ipv6, networks in ((False, edge.networks[:1]), (True, edge.networks)):
+        provider = REHEARSAL.provider.model_copy(update={"ipv6": ipv6})
+        dns = REHEARSAL.dns.model_copy(update={"proxied": True})
+        answers = REHEARSAL.model_copy(update={"provider": provider, "dns": dns})
+        plan = build(answers, replace(FACTS, ipv6=True), "bucket", edge)
+        assert plan.edge is not None
+        assert plan.edge.networks == networks
+        public = {r.source.networks for r in plan.rules if r.port == 443 and r.source.networks}
+        assert public == {networks}
 
 
 def test_a_managed_database_that_is_not_rented_there_is_refused() -> None:

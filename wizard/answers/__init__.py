@@ -10,3 +10,6 @@
 
 Import what you need from these modules; importing this package loads nothing.
 """
+
+RELEASED = ("moodle", "drupal", "joomla")
+"""Applications that come as their project's release."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from wizard.answers import RELEASED
 from wizard.answers.fields import ORIGIN
 from wizard.answers.problems import KeyPath, Problem, shown
+from wizard.answers.sections import DNS_OF
 
 if TYPE_CHECKING:
     from wizard.answers.model import Answers
@@ -43,7 +46,7 @@ _LEAVE_OUT = "leave it out"
 def inconsistencies(answers: Answers) -> list[Problem]:
     """Return everything that does not fit together, in the order of the document."""
     checks = (_provider, _application, _domain, _dns, _database, _counts, _storage, _ports)
-    later = (_tls, _backups, _baselines, _notifications, _gateway, _scaling)
+    later = (_tls, _backups, _baselines, _notifications, _gateway, _scaling, _autoscalers)
     return [problem for check in checks + later for problem in check(answers)]
 
 
@@ -81,6 +84,28 @@ def _application(answers: Answers) -> Iterator[Problem]:
             "fresh, baseline or backup; repository is for php and static",
             "application.kind",
         )
+    release = getattr(source, "release", None)
+    if kind in RELEASED and source.kind == "fresh" and release is None:
+        yield _problem(
+            "application.source.release",
+            f"null for the application '{kind}'",
+            "url (or file) and sha256 of a release: none comes with Debian",
+            "application.kind",
+        )
+    if kind == "wordpress" and release is not None:
+        yield _problem(
+            "application.source.release",
+            "a release for the application 'wordpress'",
+            f"{_LEAVE_OUT}; it is Debian's package",
+            "application.kind",
+        )
+    if kind == "moodle" and not re.fullmatch("[a-z0-9._@-]+", answers.application.admin.user):
+        yield _problem(
+            "application.admin.user",
+            shown(answers.application.admin.user),
+            "small letters for moodle: it knows no others in names to log in with",
+            "application.kind",
+        )
     if kind == "static" and source.kind == "repository":
         for key in ("composer", "cron", "environment_template"):
             if getattr(source, key):
@@ -90,13 +115,6 @@ def _application(answers: Answers) -> Iterator[Problem]:
                     f"{_LEAVE_OUT}; nothing is run",
                     "application.kind",
                 )
-    if source.kind == "baseline" and answers.baselines.repository_provider is None:
-        yield _problem(
-            "baselines.repository_provider",
-            "nothing, while application.source is a baseline",
-            "github, gitlab or bitbucket",
-            "application.source",
-        )
 
 
 def _domain(answers: Answers) -> Iterator[Problem]:
@@ -270,12 +288,12 @@ def _backups(answers: Answers) -> Iterator[Problem]:
 
 
 def _baselines(answers: Answers) -> Iterator[Problem]:
-    if answers.baselines.repository_provider is not None and answers.baselines.owner is None:
+    if answers.baselines.credentials is not None and answers.baselines.repository is None:
         yield _problem(
-            "baselines.owner",
+            "baselines.repository",
             "nothing",
-            f"the account at {answers.baselines.repository_provider} that owns the repositories",
-            "baselines.repository_provider",
+            "the repository that the credentials are for",
+            "baselines.credentials",
         )
 
 
@@ -288,6 +306,11 @@ def _notifications(answers: Answers) -> Iterator[Problem]:
     if smtp is not None and email is None:
         yield _problem(
             "notifications.email", "nothing", "the address to send to", "notifications.smtp"
+        )
+    if smtp is not None and smtp.port == 465 and smtp.security == "starttls":
+        # RFC 8314: it would wait for a greeting that never comes
+        yield _problem(
+            "notifications.smtp.security", "'starttls'", "tls", "notifications.smtp.port: 465"
         )
 
 
@@ -352,3 +375,44 @@ def _scaling(answers: Answers) -> Iterator[Problem]:
             f"at most scaling.health.interval ({scaling.health.interval})",
             "scaling.health.interval",
         )
+
+
+def _autoscalers(answers: Answers) -> Iterator[Problem]:
+    """What autoscalers authenticate with: at clouds nothing is taken over unless it is named."""
+    own, cloud, dns = answers.scaling.credentials, answers.provider.name, answers.dns
+    key = "scaling.credentials"
+    if answers.mode == "development":
+        return
+    without = {
+        "local": "machines on this computer need none",
+        "aws": "autoscalers have a role there, and no key",
+    }
+    if own.provider is not None and cloud in without:
+        found = f"credentials for the provider '{cloud}'"
+        yield _problem(f"{key}.provider", found, f"{_LEAVE_OUT}; {without[cloud]}", "provider.name")
+    if own.provider is None and cloud not in without:
+        yield _problem(
+            f"{key}.provider",
+            "nothing",
+            "where the token of the autoscalers comes from: {environment: VARIABLE}, {file: /path} "
+            "or {home: name}; the source of provider.credentials gives them that one",
+            "mode",
+            "provider.name",
+        )
+    of_cloud = dns.provider in (cloud, DNS_OF.get(cloud)) and dns.credentials is None
+    if own.dns is None and dns.provider != "none" and not of_cloud and cloud != "local":
+        what = "TSIG key" if dns.provider == "rfc2136" else "token"
+        yield _problem(
+            f"{key}.dns",
+            "nothing",
+            f"where the {what} that autoscalers change the zone with comes from, the build "
+            "machine's source or another",
+            "mode",
+            "dns.provider",
+        )
+    if own.dns is not None and dns.provider == "none":
+        found = "credentials for the DNS provider 'none'"
+        yield _problem(f"{key}.dns", found, _LEAVE_OUT, "dns.provider")
+    if own.dns_key_name is not None and dns.provider != "rfc2136":
+        found = f"a TSIG key's name for the DNS provider '{dns.provider}'"
+        yield _problem(f"{key}.dns_key_name", found, _LEAVE_OUT, "dns.provider")

@@ -146,6 +146,14 @@ def _authority(value: str) -> str:
     return value if value in TLS_AUTHORITIES else _url(value)
 
 
+def _repository(value: str) -> str:
+    if not value.startswith("/"):
+        return _url(value)
+    if not value.isprintable():
+        hint("letters that cannot be printed")
+    return _absolute_path(value)
+
+
 def _relative_path(value: str) -> str:
     if ".." in value.split("/"):
         hint("'..' may not lead out of the application's folder")
@@ -226,6 +234,11 @@ Url = Annotated[
     WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https://"}),
     Allowed("a URL that starts with https://"),
 ]
+Sha256 = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+    Allowed("a SHA-256 checksum: 64 hexadecimal digits, small letters"),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 NetworkAddress = Annotated[
     str,
@@ -285,10 +298,15 @@ UrlPath = Annotated[
 ]
 Repository = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=200
-    ),
-    Allowed("a repository's name, or owner/name"),
+    StringConstraints(max_length=2000),
+    AfterValidator(_repository),
+    WithJsonSchema({"type": "string", "pattern": "^(https://|/)"}),
+    Allowed("a URL that starts with https://, or a path that starts with /"),
+]
+SigningKey = Annotated[
+    str,
+    StringConstraints(pattern=r"^ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}$"),
+    Allowed("a public key as `build-usb baseline key` prints it: ssh-ed25519 AAAA..."),
 ]
 Revision = Annotated[
     str,

@@ -113,8 +113,12 @@ def _default(field: FieldInfo) -> str:
 def _works(key: str) -> str:
     if any(key == name or key.startswith(f"{name}.") for name in support.NOT_YET):
         return "not yet"
-    if key in support.WITH_DIGITALOCEAN:
-        return "with `digitalocean`, one webserver"
+    if key in support.WITH_ONE_WEBSERVER:
+        return "with a cloud, one webserver"
+    if key in support.WITH_AWS:
+        return "with `aws`"
+    if key in support.WITHOUT_AWS:
+        return "not with `aws`"
     if key in support.WITH_CLOUDS:
         return "with a cloud"
     if key.split(".")[0] in support.WITH_PROXIES:

@@ -27,6 +27,8 @@ from wizard.answers.fields import (
     Repository,
     Revision,
     SecretName,
+    Sha256,
+    SigningKey,
     Timezone,
     Title,
     Url,
@@ -38,6 +40,8 @@ from wizard.answers.fields import (
 
 Period = Literal["hourly", "daily", "weekly", "monthly", "bimonthly", "shutdown"]
 ProviderName = Literal["local", "aws", "digitalocean", "exoscale", "linode", "vultr", "hetzner"]
+DNS_OF = {"aws": "route53"}
+"""What a cloud's own DNS provider is called, where it is not called as the cloud is."""
 
 
 class Section(BaseModel):
@@ -86,6 +90,9 @@ class ProviderSection(Section):
     reserved_address: bool = Field(
         False, description="The webserver keeps its address when its machine is made anew."
     )
+    ipv6: bool = Field(
+        False, description="Machines have an IPv6 address too, and the site answers over both."
+    )
 
 
 class Sizes(Section):
@@ -116,6 +123,10 @@ class Machines(Section):
     )
     sizes: Sizes = Field(Sizes(), description="Sizes of the machines by role.")
     disks: Disks = Field(Disks(), description="Disks of the machines by role.")
+    spot: bool = Field(
+        False,
+        description="Webservers are spare capacity: cheaper, and ended at any time (only on AWS).",
+    )
     timezone: Timezone = Field("Etc/UTC", description="Time zone of the machines and of cron.")
 
 
@@ -142,20 +153,44 @@ class ObjectStorage(Section):
     )
 
 
+class Release(Section):
+    """The archive that the application's project has released. `url` or `file`, not both."""
+
+    url: Url | None = Field(None, description="Where the project serves it, over HTTPS.")
+    file: AbsolutePath | None = Field(None, description="The archive, on the build machine.")
+    sha256: Sha256 = Field(description="Its checksum as the project publishes it.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.url is None) == (self.file is None):
+            hint("exactly one of url and file")
+        return self
+
+
 class Fresh(Section):
     """A new, empty application of its own release."""
 
     kind: Literal["fresh"] = Field(description="A new application, nothing in it.")
+    release: Release | None = Field(
+        None, description="The release to install; null: Debian's package (wordpress)."
+    )
 
 
 class Baseline(Section):
-    """A cleaned, shareable starting point, from two git repositories (see `baselines`)."""
+    """A cleaned, shareable starting point, from a git repository (see `baselines`)."""
 
     kind: Literal["baseline"] = Field(description="A cleaned, shareable starting point.")
-    repository: Repository = Field(description="Repository of the application's files.")
-    database_repository: Repository = Field(description="Repository of the database's content.")
+    repository: Repository = Field(
+        description="The baseline's git repository, over HTTPS or on this computer."
+    )
     revision: Revision | None = Field(
-        None, description="Branch, tag or commit of both; null: the default branch."
+        None, description="Branch, tag or commit; null: the default branch."
+    )
+    credentials: Credentials | None = Field(
+        None, description="Where the token for a private repository comes from."
+    )
+    signers: Distinct[SigningKey] = Field(
+        (), description="Public keys it may be signed with; none: this build home's own."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from wizard.answers import RELEASED
 from wizard.answers.fields import ORIGIN, TLS_AUTHORITIES
 from wizard.answers.model import Answers
 from wizard.answers.problems import KeyPath, Problem, parsed, shown
@@ -19,11 +20,11 @@ WORKING: Mapping[str, tuple[object, ...]] = {
     "mode": ("development", "production"),
     "provider.name": ("local", "aws", "digitalocean"),
     "machines.os": ("debian-13",),
-    "application.kind": ("wordpress", "php", "static"),
-    "application.source.kind": ("fresh", "backup", "repository"),
+    "application.kind": ("wordpress", "joomla", "drupal", "moodle", "php", "static"),
+    "application.source.kind": ("fresh", "baseline", "backup", "repository"),
     "application.locale": ("en_US",),
     "dns.provider": ("rfc2136", "cloudflare", "digitalocean", "route53"),
-    "database.engine": ("mariadb", "mysql"),
+    "database.engine": ("mariadb", "mysql", "postgresql"),
     "webserver.kind": ("nginx",),
     "shared_config.kind": ("s3fs", "efs"),
 }
@@ -36,22 +37,26 @@ Debian root file system."""
 NOT_YET = (
     "object_storage.provider",
     "object_storage.endpoint",
-    "backups.second_storage",
-    "baselines",
     "assets",
-    "notifications",
 )
 """Keys and sections that only work with their defaults in this version."""
 
 WITH_CLOUDS = (
     "object_storage.region",
     "object_storage.credentials",
+    "backups.second_storage",
     "ssh.build_machine",
 )
 """Keys that only work with their defaults in a rehearsal, which knows better."""
 
-WITH_DIGITALOCEAN = ("provider.reserved_address",)
-"""Keys that only work with their defaults elsewhere, and in production."""
+WITH_ONE_WEBSERVER = ("provider.reserved_address",)
+"""Keys that only work with their defaults in a rehearsal and in production."""
+
+WITHOUT_AWS = ("provider.ipv6",)
+"""Keys that only work with their defaults on AWS."""
+
+WITH_AWS = ("machines.spot",)
+"""Keys that only work with their defaults elsewhere."""
 
 WITH_PROXIES = ("gateway",)
 """Sections that only work with their defaults where no proxies stand in front of the site."""
@@ -60,8 +65,14 @@ AUTHORITIES = ("letsencrypt", "letsencrypt-staging", ORIGIN)
 """The authorities known by name that work; any URL does."""
 
 
-MANAGED: Mapping[str, tuple[str, ...]] = {"aws": ("mariadb", "mysql"), "digitalocean": ("mysql",)}
-"""The engines of managed databases that work, by provider; own databases are MariaDB."""
+MANAGED: Mapping[str, tuple[str, ...]] = {
+    "aws": ("mariadb", "mysql", "postgresql"),
+    "digitalocean": ("mysql", "postgresql"),
+}
+"""The engines of managed databases that work, by provider."""
+
+KNOW_POSTGRESQL = ("drupal", "moodle", "php", "static")
+"""The applications that work with PostgreSQL; MariaDB does for all."""
 
 
 def working(key: str, *, stick: bool = False) -> tuple[object, ...]:
@@ -117,38 +128,50 @@ def _values(answers: Answers, stick: bool) -> Iterator[Problem]:
 
 def _database(answers: Answers) -> Iterator[Problem]:
     own = answers.database
-    engines = MANAGED.get(answers.provider.name, ())
-    if own.engine not in WORKING["database.engine"]:
-        return
+    knows = answers.application.kind in KNOW_POSTGRESQL
+    engines = [
+        engine
+        for engine in MANAGED.get(answers.provider.name, ())
+        if knows or engine != "postgresql"
+    ]
+    owns = ("mariadb", "postgresql") if knows else ("mariadb",)
     if own.managed and own.engine not in engines:
-        yield Problem(("database", "managed"), "true", shown(False))
-    if not own.managed and own.engine != "mariadb":
-        allowed = "mariadb, or managed: true" if own.engine in engines else "mariadb"
+        yield Problem(("database", "managed"), f"true with {own.engine}", shown(False))
+    if not own.managed and own.engine not in owns:
+        allowed = f"{', '.join(owns)}{', or managed: true' if own.engine in engines else ''}"
         yield Problem(("database", "engine"), shown(own.engine), allowed)
 
 
 def _production(answers: Answers) -> Iterator[Problem]:
-    """Autoscalers rent machines themselves; at clouds they have no credentials of their own yet."""
     if answers.mode != "production":
         return
-    if answers.provider.name != "local":
-        allowed = "development; production in a rehearsal only (provider.name: local)"
-        yield Problem(("mode",), "production", allowed)
-    if answers.backups.periods:
-        yield Problem(("backups", "periods"), "a list", "leave it out in production mode")
-    kind = answers.application.source.kind
-    if kind != "fresh" and kind in WORKING["application.source.kind"]:
-        yield Problem(("application", "source", "kind"), shown(kind), "fresh in production mode")
+    kind = answers.application.kind
+    if kind in RELEASED:
+        # webservers would need its data folder in common
+        yield Problem(
+            ("application", "kind"), f"'{kind}' in production mode", "wordpress, php, static"
+        )
+    if answers.database.engine == "postgresql" and answers.database.managed:
+        # not tried
+        found = "true with postgresql in production mode"
+        yield Problem(("database", "managed"), found, "false")
+    if getattr(answers.application.source, "writable", ()):
+        # each webserver would have its own, and lose it when it is replaced
+        allowed = "[] in production mode: keep what is written in the database"
+        yield Problem(("application", "source", "writable"), "folders", allowed)
 
 
 def _application(answers: Answers) -> Iterator[Problem]:
     application = answers.application
     own = application.kind in ("php", "static")
-    if own and application.source.kind == "backup":
-        yield Problem(("application", "source", "kind"), "'backup' for own code", "repository")
+    kind = application.source.kind
+    if kind in ("backup", "baseline") and application.kind != "wordpress":
+        what = "own code" if own else application.kind
+        works = "repository" if own else "fresh"
+        yield Problem(("application", "source", "kind"), f"'{kind}' for {what}", works)
     if answers.database.managed:
-        if application.source.kind == "backup":
-            found = "'backup' with a managed database"
+        if kind in ("backup", "baseline"):
+            found = f"'{kind}' with a managed database"
             yield Problem(("application", "source", "kind"), found, "fresh")
         if application.kind == "static" or not getattr(application.source, "database", True):
             found = "true, for an application without a database"
@@ -165,15 +188,16 @@ def _authority(answers: Answers) -> Iterator[Problem]:
         yield Problem(("tls", "authority"), shown(authority), f"{works}, an https:// URL")
 
 
-def _one_droplet(answers: Answers) -> bool:
-    return answers.provider.name == "digitalocean" and answers.mode == "development"
+def _one_webserver(answers: Answers) -> bool:
+    return answers.provider.name in ("aws", "digitalocean") and answers.mode == "development"
 
 
 def _sections(answers: Answers) -> Iterator[Problem]:
     with_clouds = WITH_CLOUDS if answers.provider.name == "local" else ()
     with_proxies = () if answers.dns.proxied else WITH_PROXIES
-    with_vendor = () if _one_droplet(answers) else WITH_DIGITALOCEAN
-    for key in (*NOT_YET, *with_clouds, *with_proxies, *with_vendor):
+    with_vendor = () if _one_webserver(answers) else WITH_ONE_WEBSERVER
+    with_aws = WITHOUT_AWS if answers.provider.name == "aws" else WITH_AWS
+    for key in (*NOT_YET, *with_clouds, *with_proxies, *with_vendor, *with_aws):
         path = parsed(key)
         value: Any = answers
         default: Any = None

@@ -8,12 +8,15 @@ from pydantic import Field
 
 from wizard.answers.fields import (
     Allowed,
+    BucketName,
     Distinct,
     Email,
     Fqdn,
+    KeyName,
     Many,
     Port,
     RelativePath,
+    Repository,
     TimeOfDay,
     UrlPath,
     UserName,
@@ -36,24 +39,36 @@ class Keep(Section):
     shutdown: Kept = Field(2, description="Backups made before a shutdown kept.")
 
 
+class SecondStorage(ObjectStorage):
+    """A second object storage for backups; best at another provider, as accounts get locked."""
+
+    bucket: BucketName | None = Field(
+        None, description="The bucket; null: made, and named after the deployment."
+    )
+    append_only: bool = Field(
+        False,
+        description="Its key cannot delete (see docs/backups.md): nothing is forgotten there, and "
+        "who breaks into a machine cannot take the copies away.",
+    )
+
+
 class Backups(Section):
     """Temporal backups, made by cron."""
 
     periods: Distinct[Period] = Field((), description="When backups are made; none by default.")
     keep: Keep = Field(Keep(), description="How many are kept.")
-    second_storage: ObjectStorage | None = Field(
-        None, description="A second place that every backup is copied to."
+    second_storage: SecondStorage | None = Field(
+        None, description="A second place where every backup is made too."
     )
 
 
 class Baselines(Section):
-    """Where baselines are kept."""
+    """Where baselines of this deployment are published."""
 
-    repository_provider: Literal["github", "gitlab", "bitbucket"] | None = Field(
-        None, description="Who hosts the repositories."
+    repository: Repository | None = Field(
+        None, description="A git repository over HTTPS or on this computer; null: named then."
     )
-    owner: UserName | None = Field(None, description="Account or organisation that owns them.")
-    credentials: Credentials | None = Field(None, description="Where the access token comes from.")
+    credentials: Credentials | None = Field(None, description="Where its token comes from.")
 
 
 class Assets(Section):
@@ -72,6 +87,11 @@ class Smtp(Section):
 
     host: Fqdn = Field(description="Name of the mail server.")
     port: Port = Field(587, description="Its submission port; the connection is always encrypted.")
+    security: Literal["starttls", "tls"] = Field(
+        "starttls",
+        description="How: `tls` from the first byte on (mostly port 465), or `starttls`, before "
+        "anything else is said.",
+    )
     user: Annotated[str, Field(min_length=1, max_length=254), Allowed("a login name")] = Field(
         description="Login name."
     )
@@ -85,7 +105,9 @@ class Notifications(Section):
     email: Email | None = Field(None, description="Who is told; null: nobody.")
     smtp: Smtp | None = Field(None, description="The mail server.")
     level: Literal["info", "error", "mandatory"] = Field(
-        "error", description="The least important kind that is sent."
+        "error",
+        description="The least important kind that is sent: what happens by itself, what failed, "
+        "or only what waits for a person.",
     )
 
 
@@ -127,6 +149,23 @@ class Health(Section):
     failures: int = Field(3, ge=1, le=100, description="Failed checks in a row that mean dead.")
 
 
+class ScalingCredentials(Section):
+    """What autoscalers rent machines and change DNS records with, at clouds. Where the build
+    machine's source is named here again, they have the same."""
+
+    provider: Credentials | None = Field(
+        None, description="Where their API token comes from; on AWS they have a role instead."
+    )
+    dns: Credentials | None = Field(
+        None,
+        description="Where their token, or TSIG key, for the zone comes from; null: the cloud's is "
+        "that of the zone too.",
+    )
+    dns_key_name: KeyName | None = Field(
+        None, description="Name of their TSIG key; null: `dns.rfc2136.key_name`."
+    )
+
+
 class Scaling(Section):
     """How many webservers there are over time; production mode only."""
 
@@ -135,3 +174,6 @@ class Scaling(Section):
     maximum: int = Field(10, ge=1, le=50, description="Never more webservers.")
     schedule: Many[ScheduledCount] = Field((), description="Numbers by time of day.")
     health: Health = Field(Health(), description="When a webserver is replaced.")
+    credentials: ScalingCredentials = Field(
+        ScalingCredentials(), description="What autoscalers authenticate with at clouds."
+    )

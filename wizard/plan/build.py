@@ -5,9 +5,11 @@ Errors are AnswersError: the answers ask for something this provider does not ha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from ipaddress import ip_network
 
 from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
@@ -23,12 +25,22 @@ from wizard.plan.model import (
     PlannedFileSystem,
     PlannedMachine,
     PlannedRecord,
+    PlannedSecond,
+    PlannedSnapshot,
 )
 from wizard.providers.base import ProviderFacts, Size, Unit
 from wizard.rules import Role
 
-ADMINISTRATION = {"wordpress": ("/wp-login.php", "/wp-admin")}
+ADMINISTRATION = {
+    "wordpress": ("/wp-login.php", "/wp-admin"),
+    "moodle": ("/admin",),
+    "drupal": ("/admin", "/user"),
+    "joomla": ("/administrator",),
+}
 """The paths of each application that a gate closes when answers name none."""
+
+_SNAPSHOT_GIB = 3
+"""What a webserver's disk holds: Debian's cloud image is 1 GiB of it, our packages the rest."""
 
 _PREFIX = {Role.WEBSERVER: "web", Role.DATABASE: "db", Role.AUTOSCALER: "scaler"}
 
@@ -50,6 +62,8 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
             f"provider.region: found {answers.provider.region!r}; "
             f"allowed: {', '.join(facts.regions)}"
         )
+    if answers.provider.ipv6 and not facts.ipv6:
+        problems.append("provider.ipv6: found true; allowed: false")
     if answers.machines.os not in facts.images:
         problems.append(
             f"machines.os: found {answers.machines.os!r}; allowed: {', '.join(facts.images)}"
@@ -71,8 +85,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
     database, wrong = _database(answers, facts)
     database_port = database.port if database else answers.database.port
     problems += wrong
-    vcpus = sum(size.vcpus * counts[role] for role, size in sizes.items())
-    problems += _beyond(facts, answers.name, vcpus)
+    problems += _beyond(facts, answers, {role: s.vcpus * counts[role] for role, s in sizes.items()})
     if problems:
         raise AnswersError(
             f"the provider {answers.provider.name} does not have what the answers ask for",
@@ -85,6 +98,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
         for number in range(1, count + 1)
     )
     webservers = tuple(m.name for m in machines if m.role is Role.WEBSERVER)
+    edge = _reaching(edge, answers)
     hosts = (answers.domain.name, *answers.domain.aliases)
     periods = answers.backups.periods
     return Plan(
@@ -102,7 +116,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
             database_port=database_port,
             managed=database is not None,
             proxied=answers.dns.proxied,
-            edge=edge.networks if edge else firewall.CLOUDFLARE_NETWORKS,
+            edge=edge.networks if edge else _known_networks(answers),
         ),
         native_firewall=answers.firewall.native,
         machine_firewall=answers.firewall.machine,
@@ -117,7 +131,7 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
             admin_email=answers.application.admin.email,
             locale=answers.application.locale,
             hosts=hosts,
-            health_path=getattr(answers.application.source, "health_path", "/"),
+            health_path=health_path(answers),
         ),
         database_engine=answers.database.engine,
         database_port=database_port,
@@ -129,17 +143,48 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
         timezone=answers.machines.timezone,
         notes=(*facts.notes, *_about(answers), *(edge.wrong if edge else ())),
         edge=edge,
+        ipv6=answers.provider.ipv6,
+        project=facts.project.format(deployment=answers.name),
         gate=_gate(answers, hosts),
         backups=PlannedBackups(
             f"{bucket}-backups",
             tuple((period, getattr(answers.backups.keep, period)) for period in periods),
+            _second(answers, bucket),
         )
         if periods
         else None,
         file_system=PlannedFileSystem("efs", facts.file_system_monthly_price)
         if answers.shared_config.kind == "efs"
         else None,
+        snapshot=PlannedSnapshot(
+            _SNAPSHOT_GIB,
+            (_SNAPSHOT_GIB * facts.snapshot_monthly_price).quantize(Decimal("0.01")),
+        )
+        if answers.mode == "production"
+        else None,
     )
+
+
+def _reaching(edge: Edge | None, answers: Answers) -> Edge | None:
+    """Return the proxies with those of their networks that can reach the webservers."""
+    if edge is None or answers.provider.ipv6:
+        return edge
+    networks = tuple(one for one in edge.networks if ip_network(one).version == 4)
+    return replace(edge, networks=networks)
+
+
+def _known_networks(answers: Answers) -> tuple[str, ...]:
+    more = firewall.CLOUDFLARE_NETWORKS_6 if answers.provider.ipv6 else ()
+    return (*firewall.CLOUDFLARE_NETWORKS, *more)
+
+
+def _second(answers: Answers, bucket: str) -> PlannedSecond | None:
+    second = answers.backups.second_storage
+    if second is None:
+        return None
+    vendor = second.endpoint or second.provider or answers.provider.name
+    # it may be the same provider, whose buckets have names of their own
+    return PlannedSecond(vendor, second.bucket or f"{bucket}-second", second.append_only)
 
 
 def _gate(answers: Answers, hosts: tuple[str, ...]) -> Gate | None:
@@ -160,6 +205,13 @@ def _about(answers: Answers) -> Iterator[str]:
             "the certificate is trusted by Cloudflare's proxies only: whoever asks the webservers "
             "directly, or after dns.proxied is set to false, is warned by the browser; it is "
             "renewed by a deploy, not by the machines"
+        )
+    if answers.mode == "production" and answers.application.kind == "wordpress":
+        source = answers.application.source.kind
+        come = "" if source == "fresh" else f", and come with the {source}"
+        yield (
+            f"plugins and themes are the same on all webservers{come}; nobody changes them in "
+            "WordPress: build-usb carry brings those of another deployment"
         )
 
 
@@ -191,7 +243,19 @@ def _database(answers: Answers, facts: ProviderFacts) -> tuple[PlannedDatabase |
     wanted = own.size or rented.default_size
     if wanted not in known:
         return None, [f"database.size: found {wanted!r}; allowed: {', '.join(known)}"]
-    return PlannedDatabase(own.engine, known[wanted], rented.port), []
+    return PlannedDatabase(own.engine, known[wanted], rented.port, rented.priced), []
+
+
+def health_path(answers: Answers) -> str:
+    """Return the path that says whether the site is well."""
+    # not the front page, which its administrators may close to visitors
+    login = {
+        "moodle": "/login/index.php",
+        "drupal": "/user/login",
+        "joomla": "/administrator/index.php",
+    }
+    path = login.get(answers.application.kind)
+    return path or str(getattr(answers.application.source, "health_path", "/"))
 
 
 def needs_database(answers: Answers) -> bool:
@@ -200,12 +264,16 @@ def needs_database(answers: Answers) -> bool:
     return application.kind != "static" and getattr(application.source, "database", True)
 
 
-def _beyond(facts: ProviderFacts, deployment: str, vcpus: int) -> list[str]:
-    """Return which of the account's quotas do not suffice, whatever others leave of them."""
-    wanted = {Unit.VCPUS: vcpus, Unit.NETWORKS: 1}
+def _beyond(facts: ProviderFacts, answers: Answers, vcpus: dict[Role, int]) -> list[str]:
+    """Return which of the account's quotas do not suffice, whatever others leave of them; `vcpus`
+    are those of all machines of a role."""
+    wanted = Counter({Unit.NETWORKS: 1, Unit.ADDRESSES: int(answers.provider.reserved_address)})
+    for role, number in vcpus.items():
+        spare = answers.machines.spot and role is Role.WEBSERVER
+        wanted[Unit.SPOT_VCPUS if spare else Unit.VCPUS] += number
     problems = []
     for quota in facts.quotas:
-        others = sum(used for owner, used in quota.used.items() if owner != deployment)
+        others = sum(used for owner, used in quota.used.items() if owner != answers.name)
         if others + wanted[quota.unit] > quota.limit:
             problems.append(
                 f"the account's quota {quota.name}: found {wanted[quota.unit]} {quota.unit} needed;"

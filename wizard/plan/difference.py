@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
 from wizard.answers.problems import shown
+from wizard.answers.sections import Fresh
 from wizard.plan.model import Plan, PlannedMachine, PlannedRecord
 from wizard.plan.render import rule_text
 from wizard.rules import Rule
@@ -25,9 +26,11 @@ KEPT: Mapping[str, str] = {
     "mode": ANEW,
     "provider.name": f"what exists stays there and is paid for; first {ANEW}",
     "provider.region": f"what exists stays where it is; {ANEW}",
+    "provider.ipv6": f"machines that exist keep the addresses they have; {ANEW}",
     "machines.os": f"machines that exist keep their system; {ANEW}",
     "machines.sizes": f"machines that exist keep their size; {ANEW}",
     "machines.disks": f"machines that exist keep their disk; {ANEW}",
+    "machines.spot": f"machines that exist stay what they are; {ANEW}",
     "application.kind": ANEW,
     "application.source": f"content is only put there at the beginning; {ANEW}",
     "application.title": "change it in the settings of the site",
@@ -127,7 +130,10 @@ def difference(
 
 
 def _released_anew(before: Answers, after: Answers) -> bool:
-    return {a.application.source.kind for a in (before, after)} == {"repository"}
+    sources = [a.application.source for a in (before, after)]
+    return {source.kind for source in sources} == {"repository"} or all(
+        isinstance(source, Fresh) and source.release for source in sources
+    )
 
 
 def to_text(found: Difference) -> str:

@@ -22,16 +22,18 @@ class PlannedMachine:
 
 @dataclass(frozen=True)
 class PlannedDatabase:
-    """A database to rent from the provider; the database machine prepares it and backs it up."""
+    """A database to rent from the provider; the database machine prepares it and backs it up.
+    `priced`: of when the table is that its price is from, empty where the provider tells it."""
 
     engine: str
     size: Size
     port: int
+    priced: str = ""
 
 
 @dataclass(frozen=True)
 class PlannedRecord:
-    """A records of `name` (absolute, no trailing dot) pointing at `machines`; `ttl` in seconds.
+    """Records of `name` (absolute, no trailing dot) pointing at `machines`; `ttl` in seconds.
     `proxied`: the DNS provider's own proxies stand before them."""
 
     name: str
@@ -57,12 +59,31 @@ class PlannedFileSystem:
 
 
 @dataclass(frozen=True)
+class PlannedSnapshot:
+    """The copy of a webserver's disk that more are built from, in production mode; `size` in GiB is
+    what one holds, about."""
+
+    size: int
+    monthly_price: Decimal
+
+
+@dataclass(frozen=True)
+class PlannedSecond:
+    """The second place of backups: whose it is, its bucket; `append_only`: nothing is deleted."""
+
+    vendor: str
+    bucket: str
+    append_only: bool
+
+
+@dataclass(frozen=True)
 class PlannedBackups:
     """Temporal backups: the bucket they are kept in, which outlives the deployment, how many of
-    each period."""
+    each period, and where else they are made."""
 
     bucket: str
     keep: tuple[tuple[str, int], ...]
+    second: PlannedSecond | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +131,11 @@ class Plan:
     backups: PlannedBackups | None = None
     file_system: PlannedFileSystem | None = None
     database: PlannedDatabase | None = None
+    snapshot: PlannedSnapshot | None = None
+    ipv6: bool = False
+    """Machines have an IPv6 address beside the other, and names lead to both."""
+    project: str = ""
+    """What all of it is grouped under at the provider, empty: it knows no such thing."""
 
     @property
     def monthly_price(self) -> Decimal:
@@ -117,7 +143,9 @@ class Plan:
         files = self.file_system.monthly_price if self.file_system else Decimal(0)
         sizes = [machine.size for machine in self.machines]
         sizes += [self.database.size] if self.database else []
-        return sum((size.monthly_price for size in sizes), self.bucket.monthly_price + files)
+        copies = self.snapshot.monthly_price if self.snapshot else Decimal(0)
+        more = self.bucket.monthly_price + files + copies
+        return sum((size.monthly_price for size in sizes), more)
 
     def of_role(self, role: Role) -> tuple[PlannedMachine, ...]:
         """Return the machines of one role."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from wizard.plan.model import Plan, PlannedRecord
+from wizard.dns.hosted import ADDRESSES
+from wizard.plan.model import Plan, PlannedRecord, PlannedSecond
 from wizard.providers.base import Size
 from wizard.rules import Role, Rule
 
@@ -20,7 +21,7 @@ def to_text(plan: Plan) -> str:
         f"Deployment {plan.deployment}: {plan.application.kind} in {plan.mode} mode, "
         f"{plan.provider} ({plan.region})",
         "",
-        "Machines",
+        "Machines, each with an IPv4 and an IPv6 address" if plan.ipv6 else "Machines",
         *_table(
             ("name", "role", "size", "vCPU", "memory", "disk", "per month"),
             [
@@ -44,6 +45,7 @@ def to_text(plan: Plan) -> str:
         ),
         *_file_system(plan),
         *_backups(plan),
+        *_snapshot(plan),
         *_database(plan),
         "",
         f"Firewall ({_layers(plan)}; everything not listed is closed)",
@@ -58,17 +60,32 @@ def to_text(plan: Plan) -> str:
         f"DNS ({plan.dns_provider}, zone {plan.zone})",
         *_table(
             ("name", "type", "TTL", "points to"),
-            [(r.name, "A", _kept(r), ", ".join(r.machines)) for r in plan.records],
+            [
+                (r.name, ", ".join(_kinds(plan)), _kept(r), ", ".join(r.machines))
+                for r in plan.records
+            ],
         ),
         "",
         *_gate(plan),
         f"Certificate: {', '.join(plan.application.hosts)} from {plan.tls_authority}",
         _reached(plan),
+        *([f"Project: {plan.project}, with all that can be in one"] if plan.project else ()),
         "",
-        f"Price per month: {_money(plan.monthly_price, plan.currency)}",
+        f"Price per month: {_money(plan.monthly_price, plan.currency)}{_estimated(plan)}",
         *(f"Note: {note}" for note in plan.notes),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _estimated(plan: Plan) -> str:
+    if plan.database is None or not plan.database.priced:
+        return ""
+    part = _money(plan.database.size.monthly_price, plan.currency)
+    return f", {part} of it by the table of {plan.database.priced}"
+
+
+def _kinds(plan: Plan) -> tuple[str, ...]:
+    return ADDRESSES if plan.ipv6 else ADDRESSES[:1]
 
 
 def _reached(plan: Plan) -> str:
@@ -104,7 +121,17 @@ def to_plain(plan: Plan) -> dict[str, Any]:
         }
         if plan.file_system
         else None,
-        "backups": {"bucket": plan.backups.bucket, "keep": dict(plan.backups.keep)}
+        "snapshot": {
+            "gib": plan.snapshot.size,
+            "monthly_price": f"{plan.snapshot.monthly_price:.2f}",
+        }
+        if plan.snapshot
+        else None,
+        "backups": {
+            "bucket": plan.backups.bucket,
+            "keep": dict(plan.backups.keep),
+            "second": plan.backups.second and vars(plan.backups.second),
+        }
         if plan.backups
         else None,
         "firewall": {
@@ -118,7 +145,7 @@ def to_plain(plan: Plan) -> dict[str, Any]:
             "records": [
                 {
                     "name": r.name,
-                    "type": "A",
+                    "types": list(_kinds(plan)),
                     "ttl": r.ttl,
                     "machines": list(r.machines),
                     "proxied": r.proxied,
@@ -136,7 +163,9 @@ def to_plain(plan: Plan) -> dict[str, Any]:
             "engine": plan.database_engine,
             "port": plan.database_port,
             "managed": _size(plan.database.size) if plan.database else None,
+            "priced": (plan.database.priced or None) if plan.database else None,
         },
+        "project": plan.project or None,
         "gate": vars(plan.gate) if plan.gate else None,
         "tls": {"authority": plan.tls_authority, "email": plan.tls_email},
         "monthly_price": f"{plan.monthly_price:.2f}",
@@ -214,6 +243,25 @@ def _file_system(plan: Plan) -> list[str]:
     ]
 
 
+def _snapshot(plan: Plan) -> list[str]:
+    if plan.snapshot is None:
+        return []
+    return [
+        "",
+        "Snapshot of a webserver, which the autoscalers build more from",
+        *_table(
+            ("holds", "per month"),
+            [
+                (
+                    f"about {plan.snapshot.size} GiB",
+                    _money(plan.snapshot.monthly_price, plan.currency),
+                )
+            ],
+        ),
+        "  to make it they rent one machine more for some minutes: after changes, and weekly",
+    ]
+
+
 def _backups(plan: Plan) -> list[str]:
     if plan.backups is None:
         return []
@@ -222,7 +270,22 @@ def _backups(plan: Plan) -> list[str]:
         "",
         f"Temporal backups (encrypted, in {plan.backups.bucket}; they outlive the deployment)",
         *_table(("period", "kept"), kept),
+        *_second(plan.backups.second),
     ]
+
+
+def _priced(plan: Plan) -> str:
+    """Return what is to be said of a price that the provider does not tell itself."""
+    if plan.database is None or not plan.database.priced:
+        return ""
+    return f" (price: a table of {plan.database.priced}, not the provider's word)"
+
+
+def _second(second: PlannedSecond | None) -> list[str]:
+    if second is None:
+        return []
+    kept = "append-only: nothing is deleted there" if second.append_only else "as many are kept"
+    return [f"  and at {second.vendor}, in {second.bucket} ({kept})"]
 
 
 def _database(plan: Plan) -> list[str]:
@@ -231,7 +294,7 @@ def _database(plan: Plan) -> list[str]:
     size = plan.database.size
     return [
         "",
-        "Managed database",
+        f"Managed database{_priced(plan)}",
         *_table(
             ("engine", "size", "vCPU", "memory", "disk", "per month"),
             [
