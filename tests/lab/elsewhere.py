@@ -48,15 +48,11 @@ class Elsewhere(Rehearsal):
 
     def left(self) -> list[str]:
         """Return what a destroyed rehearsal left running, mounted or on disk; must be empty."""
-        found = leftovers.present(str(self.home))
         lab = lab_folder(self.home)
         files = [path.name for path in lab.iterdir()] if lab.is_dir() else []
-        groups = [str(self.laboratory.cgroup())] if files else []
         return [
-            *found["processes"],
-            *found["mounts"],
+            *(thing for things in leftovers.of(self.home).values() for thing in things),
             *(name for name in files if name not in ("base", "lab.log")),
-            *(group for group in groups if Path(group).exists()),
         ]
 
 

@@ -13,7 +13,11 @@ import pytest
 import yaml
 
 from tests.lab.deployments import NAME, PASSPHRASE, REHEARSAL, Browser, Rehearsal
+from wizard.home.home import Home
 from wizard.machines.places import AGENT_PATH
+from wizard.operations import session
+from wizard.secrets import Secret
+from wizard.storage.base import Bucket
 
 pytestmark = pytest.mark.lab
 UPLOADS = "/var/lib/wordpress/wp-content/uploads"
@@ -104,15 +108,52 @@ def test_restoring_can_be_killed_and_run_again(site: Rehearsal) -> None:
     assert (tables(site), files(site)) == then
 
 
+BREAKS_ONCE = r"""#!/bin/sh
+case " $* " in *" restore "*)
+  if [ ! -e /run/broken-once ]; then touch /run/broken-once; echo "no space" >&2; exit 1; fi
+esac
+exec /usr/bin/restic.real "$@"
+"""
+
+
+def test_a_restore_that_fails_leaves_what_ran_before(site: Rehearsal) -> None:
+    point = back_up(site)
+    site.on("web1", f"echo newer > {UPLOADS}/newer.txt")
+    site.on("db1", "mariadb wordpress -e 'CREATE TABLE newer (number INT)'")
+    then = tables(site), files(site)
+    site.on("web1", "mv /usr/bin/restic /usr/bin/restic.real && cat > /usr/bin/restic"
+                    " && chmod +x /usr/bin/restic", BREAKS_ONCE)  # fmt: skip
+    failed = site.run("restore", "--yes", point, check=False)
+    assert failed.returncode == 9, failed.stderr
+    assert "the site is open, with what ran before" in failed.stderr
+    assert "no space" in failed.stderr
+    assert (tables(site), files(site)) == then
+    with Browser(site.state()) as visitor:
+        assert visitor.get("/").status_code == 200
+    site.on("web1", "mv /usr/bin/restic.real /usr/bin/restic")
+    site.run("restore", "--yes", point)
+    assert "newer.txt" not in files(site)
+
+
 def test_backups_killed_midway_block_nothing_and_are_no_success(site: Rehearsal) -> None:
-    before = len([p for p in points(site) if p["whole"]])
-    for tenths in (2, 5, 9):
-        site.on(
-            "db1",
-            f"timeout --signal=KILL 0.{tenths} {AGENT_PATH} backup daily; "
-            "pkill -KILL restic; pkill -KILL mariadb-dump; true",
-        )
-    assert len([p for p in points(site) if p["whole"]]) == before
+    before = [p["name"] for p in points(site) if p["whole"]]
+    # from before anything was asked until the dump is read back
+    moments = " ".join(f"{0.2 + tenths * 0.2:.1f}" for tenths in range(20))
+    killed = (
+        f"for moment in {moments}; do timeout --signal=KILL $moment {AGENT_PATH} backup hourly "
+        "--point hourly-2026-01-02T0100 >/dev/null && echo ended; pkill -KILL restic; "
+        "pkill -KILL mariadb-dump; done; true"
+    )
+    ended = site.on("db1", killed).count("ended")
+    assert ended < 20
+    assert [p["name"] for p in points(site) if p["whole"]] == before
+    # the other machine could not know that locks are of the dead, and waited half an hour for one
+    # that was held alone
+    for machine in ("db1", "web1"):
+        answer = site.on(machine, f"{AGENT_PATH} backup hourly --point hourly-2026-01-02T0100")
+        made = json.loads(answer)
+        assert made["ok"], made
+        assert "later" not in made, "its own locks of the dead are taken away"
     assert back_up(site)
 
 
@@ -123,6 +164,15 @@ def test_two_at_once_are_one_after_the_other(site: Rehearsal) -> None:
         f"{AGENT_PATH} backup manual --point manual-2026-01-01T000002 & wait",
     )
     assert [json.loads(line)["ok"] for line in answer.splitlines()] == [True, True]
+
+
+def test_the_same_point_made_twice_at_once_is_one(site: Rehearsal) -> None:
+    command = f"{AGENT_PATH} backup manual --point manual-2026-01-01T000003"
+    for machine in ("db1", "web1"):
+        answer = site.on(machine, f"{command} & {command} & wait")
+        assert [json.loads(line)["ok"] for line in answer.splitlines()] == [True, True]
+    (made,) = [p for p in points(site) if p["name"] == "manual-2026-01-01T000003"]
+    assert made["whole"]
 
 
 def test_old_ones_are_forgotten_by_period(site: Rehearsal) -> None:
@@ -145,22 +195,125 @@ def test_a_backup_that_fails_shows_in_status(site: Rehearsal) -> None:
     assert site.run("status").returncode == 0
 
 
-def test_nothing_of_the_site_can_be_read_in_the_bucket(site: Rehearsal, tmp_path: Path) -> None:
-    """The store sees neither passwords nor content: all of it is encrypted by restic."""
-    from wizard.home.home import Home
-    from wizard.operations import session
-    from wizard.secrets import Secret
-
+def bucket(site: Rehearsal) -> Bucket:
+    """Return the bucket that the points are in."""
     home = Home.open(site.home)
     opened = session.Session(home, home.unlock(Secret(PASSPHRASE)))
     deployment = home.deployment(NAME)
     context = session.make_context(opened, deployment, session.read_answers(deployment))
     context.connect(lambda *_: None)
     assert context.backups is not None
+    return context.backups
+
+
+def check(site: Rehearsal, machine: str, period: str = "daily") -> dict[str, Any]:
+    """Run a period's check on a machine as cron does, and return what it found."""
+    return dict(json.loads(site.on(machine, f"{AGENT_PATH} check {period} || true")))
+
+
+def test_a_check_restores_the_newest_point_beside_what_runs(site: Rehearsal) -> None:
+    for machine in ("db1", "web1"):
+        site.on(machine, f"{AGENT_PATH} backup daily")
+    then = tables(site), files(site)
+    loaded, restored = check(site, "db1"), check(site, "web1")
+    assert loaded["ok"], loaded
+    assert restored["ok"], restored
+    assert loaded["how"] == "loaded"
+    assert loaded["tables"] >= 12
+    assert restored["how"] == "restored"
+    count = site.on("web1", "find -L /var/lib/wordpress/wp-content -type f | wc -l")
+    assert 0 < restored["files"] <= int(count)
+    assert loaded["point"] == restored["point"] == points(site)[-1]["name"]
+    assert (tables(site), files(site)) == then
+    assert "_check" not in site.on("db1", "mariadb -NBe 'SHOW DATABASES'")
+    assert "build-usb-check" not in site.on("web1", "ls /var/tmp")
+    shown = site.run("status").stdout
+    assert f"db1: {loaded['point']} made, {loaded['point']} tried" in shown
+    done = site.run("backup", "--check", "--json")
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert {"check:database", "check:files"} <= set(last["data"]["steps"])
+
+
+def test_a_check_finds_a_pack_that_is_corrupted(site: Rehearsal) -> None:
+    kept = bucket(site)
+    whole = {}
+    for key in kept.keys("data/"):
+        stored = kept.get(key)
+        assert stored is not None
+        whole[key] = stored.data
+    # most of what the films are in, and where dumps are
+    for key, data in whole.items():
+        middle = len(data) // 3
+        kept.put(key, data[:middle] + bytes(16) + data[middle + 16 :])
+    try:
+        for machine in ("db1", "web1"):
+            found = check(site, machine)
+            assert not found["ok"], found
+            assert "cannot be restored" in found["problem"]
+        shown = site.run("status", check=False)
+        assert shown.returncode != 0
+        assert shown.stdout.count("problem: check-daily: daily-") == 2
+    finally:
+        for key, data in whole.items():
+            kept.put(key, data)
+    for machine in ("db1", "web1"):
+        assert check(site, machine)["ok"]
+    assert site.run("status").returncode == 0
+
+
+def test_one_file_of_a_point_is_looked_for_put_back_and_fetched(
+    site: Rehearsal, tmp_path: Path
+) -> None:
+    odd = "a [odd] *name*.txt"
+    there = f"cd {UPLOADS} && "
+    made = f"mkdir -p gone/deep && printf %s kept > 'gone/deep/{odd}' && chown -R www-data: gone"
+    site.on("web1", f"{there}{made} && chmod 0751 gone/deep && chmod 0640 gone/deep/*")
+    point = back_up(site)
+    site.on("web1", f"{there}rm -r gone && echo later > beside.txt")
+    then = tables(site)
+    path = f"uploads/gone/deep/{odd}"
+
+    shown = site.run("points", "--point", point, "--path", "uploads/gone/deep").stdout
+    assert odd in shown
+    (dump, kept) = json.loads(site.run("points", "--point", point, "--json").stdout)
+    assert (dump["part"], kept["part"]) == ("database", "files")
+    assert [entry["name"] for entry in dump["entries"]] == ["database.sql"]
+    site.run("restore", "--yes", point, "--file", path)
+    look = "stat -c '%U %a' gone/deep gone/deep/*; cat gone/deep/*; ls -A gone/deep; cat beside.txt"
+    found = site.on("web1", there + look)
+    assert found.splitlines() == ["www-data 751", "www-data 640", f"kept{odd}", "later"]
+    assert tables(site) == then
+
+    for name, words in ((path, b"kept"), ("database.sql", b"-- Dump completed")):
+        copy = tmp_path / name.rpartition("/")[2]
+        site.run("restore", point, "--file", name, "--to", copy)
+        assert words in copy.read_bytes()
+        assert copy.stat().st_mode & 0o077 == 0
+    again = site.run("restore", point, "--file", path, "--to", tmp_path / odd, check=False)
+    assert "is there already" in again.stderr
+
+    site.on("web1", f"cd {UPLOADS} && rm -r gone && ln -s /etc gone")
+    for named, refused in (
+        (path, "gone is not a folder now"),
+        ("uploads/nothing.txt", f"/uploads/nothing.txt is not in {point}"),
+        ("uploads/gone", "is a dir in"),
+        ("/etc/passwd", "is in none of the folders kept"),
+        ("../../etc/passwd", "is not the path of a file"),
+    ):
+        failed = site.run("restore", "--yes", point, "--file", named, check=False)
+        assert failed.returncode != 0, named
+        assert refused in failed.stderr, failed.stderr
+    assert not site.on("web1", "ls /etc/deep; true")
+    site.on("web1", f"cd {UPLOADS} && rm gone beside.txt")
+
+
+def test_nothing_of_the_site_can_be_read_in_the_bucket(site: Rehearsal) -> None:
+    """The store sees neither passwords nor content: all of it is encrypted by restic."""
+    kept = bucket(site)
     words = [b"This was there.", b"CREATE TABLE", b"wp-content"]
     words += [secret.reveal().encode() for secret in site.secrets().values()]
-    for key in context.backups.keys(""):
-        stored = context.backups.get(key)
+    for key in kept.keys(""):
+        stored = kept.get(key)
         assert stored is not None
         assert not [word for word in words if word in stored.data], key
 

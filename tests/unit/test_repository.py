@@ -12,7 +12,7 @@ import pytest
 
 from tests.emulators.git_server import GitServer
 from wizard.answers.sections import OwnRepository
-from wizard.engine import repository
+from wizard.engine import git, repository
 from wizard.errors import AnswersError, UsageError
 from wizard.secrets import Secret
 
@@ -65,7 +65,7 @@ def test_the_token_is_in_no_argument_and_no_environment(
         started.append(repr((argv, more.get("env"))))
         return real(argv, **more)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(repository.subprocess, "run", run)
+    monkeypatch.setattr(git.subprocess, "run", run)
     repository.fetch(source(server), Secret(TOKEN), tmp_path / "code")
     # those of the server's own are not git's
     ours = [text for text in started if "git-http-backend" not in text]

@@ -7,26 +7,20 @@ token reaches it through a credential helper that reads a file in a private fold
 from __future__ import annotations
 
 import hashlib
-import os
 import posixpath
-import subprocess
 import tarfile
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from wizard.answers.sections import OwnRepository
-from wizard.errors import AnswersError, TransientError, UsageError
+from wizard.engine.git import credential_helper, scratch
+from wizard.errors import AnswersError
 from wizard.home.files import make_folder, write_atomic
 from wizard.machines.job import CodeSettings
 from wizard.secrets import Secret
 
 LARGEST = 2 * 1024**3
 """Bytes that the unpacked code may have."""
-_SECONDS = 600.0
-_KEPT = ("PATH", "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -42,8 +36,7 @@ class Code:
 def fetch(source: OwnRepository, token: Secret | None, folder: Path) -> Code:
     """Fetch the revision that the answers name and pack it into `folder`; older archives go."""
     make_folder(folder)
-    with _git(token) as git:
-        git("init", "--quiet", "--bare", ".")
+    with credential_helper(token) as helper, scratch(helper) as git:
         wanted = source.revision or "HEAD"
         git("fetch", "--quiet", "--depth=1", "--no-tags", source.url, wanted)
         commit = git("rev-parse", "FETCH_HEAD^{commit}").strip()
@@ -81,7 +74,7 @@ def _checked(source: OwnRepository, packed: Path) -> str:
         problems += [
             f"{name} is a link that leads out of it"
             for name, member in members.items()
-            if member.issym() and _leads_out(name, member.linkname)
+            if member.issym() and leads_out(name, member.linkname)
         ]
         if ".gitmodules" in members:
             problems.append("it has submodules, which are not fetched: put their files into it")
@@ -110,67 +103,7 @@ def _checked(source: OwnRepository, packed: Path) -> str:
     return template
 
 
-def _leads_out(name: str, target: str) -> bool:
+def leads_out(name: str, target: str) -> bool:
+    """Say whether a link at `name` leads out of the archive it is in."""
     there = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     return target.startswith("/") or there == ".." or there.startswith("../")
-
-
-class _Git:
-    """git in an empty folder of its own, with nothing of this computer's configuration."""
-
-    def __init__(self, folder: str, helper: str) -> None:
-        self.folder = folder
-        self._helper = helper
-
-    def __call__(self, *words: str) -> str:
-        options = ("-c", f"credential.helper={self._helper}", "-c", "protocol.allow=never",
-                   "-c", "protocol.https.allow=always", "-c", "http.followRedirects=initial",
-                   "-c", "fetch.fsckObjects=true")  # fmt: skip
-        own = {
-            "HOME": self.folder,
-            "LC_ALL": "C",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_TERMINAL_PROMPT": "0",
-        }
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        try:
-            done = subprocess.run(
-                ["git", *options, *words],
-                cwd=self.folder,
-                env={**kept, **own},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_SECONDS,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise UsageError("git is not installed here", cure="apt install git") from error
-        except subprocess.TimeoutExpired as error:
-            raise TransientError(
-                f"git {words[0]} did not end within {_SECONDS:.0f} s", cure="run it again"
-            ) from error
-        if done.returncode:
-            raise UsageError(
-                "the repository cannot be fetched",
-                where="application.source.url",
-                why=done.stderr.strip()[-600:],
-                cure="check url, revision and credentials in the answers",
-            )
-        return done.stdout
-
-
-@contextmanager
-def _git(token: Secret | None) -> Iterator[_Git]:
-    with tempfile.TemporaryDirectory(prefix="build-usb-code-") as folder:
-        helper = ""
-        if token is not None:
-            answer = Path(folder, "credential")
-            # vendors take any name beside a token
-            write_atomic(answer, f"username=token\npassword={token.reveal()}\n".encode())
-            helper = f"!cat {answer}; :"
-        inside = Path(folder, "repository")
-        inside.mkdir()
-        yield _Git(str(inside), helper)

@@ -64,11 +64,12 @@ _CURES = {
 }
 
 
-def _client(storage: ObjectStorage) -> S3Client:
+def client_of(storage: ObjectStorage) -> S3Client:
+    """Return the client of an object storage."""
     token = storage.session_token
     keys = aws_session.Credentials(storage.access_key, storage.secret_key, token)
     client = aws_session.client(
-        aws_session.session(keys),
+        storage.session or aws_session.session(keys),
         "s3",
         storage.region or "us-east-1",
         storage.build_endpoint,
@@ -85,9 +86,9 @@ def _client(storage: ObjectStorage) -> S3Client:
 
 def find_buckets(storage: ObjectStorage, deployment: str) -> list[str]:
     """Return the names of all buckets tagged as the deployment's, sorted."""
-    client = _client(storage)
+    client = client_of(storage)
     prefix = bucket_prefix(deployment)
-    with _errors("all buckets", "list the buckets"):
+    with errors("all buckets", "list the buckets"):
         names = sorted(bucket["Name"] for bucket in client.list_buckets()["Buckets"])
     return [
         name
@@ -105,7 +106,7 @@ class S3Bucket:
         self.name = name
         self._storage = storage
         self._pause = pause
-        self._s3 = _client(storage)
+        self._s3 = client_of(storage)
 
     def __repr__(self) -> str:
         return f"S3Bucket({self.name!r}, {self._storage.build_endpoint or 'Amazon'!r})"
@@ -121,7 +122,7 @@ class S3Bucket:
         if made:
             self._create()
         self._claim(deployment)
-        with _errors(self.name, "configure the bucket"):
+        with errors(self.name, "configure the bucket"):
             with _where_supported():
                 self._s3.put_public_access_block(
                     Bucket=self.name,
@@ -170,23 +171,23 @@ class S3Bucket:
 
     def exists(self) -> bool:
         """Say whether the bucket exists. ProviderError if our credentials do not reach it."""
-        with _errors(self.name, "ask for the bucket"):
+        with errors(self.name, "ask for the bucket"):
             try:
                 self._s3.head_bucket(Bucket=self.name)
             except ClientError as error:
-                if _code(error) in _MISSING:
+                if code_of(error) in _MISSING:
                     return False
                 raise
             return True
 
     def get(self, key: str) -> StoredObject | None:
         """Return an object, or None if there is none of that key."""
-        with _errors(self.name, f"read {key}"):
+        with errors(self.name, f"read {key}"):
             try:
                 answer = self._s3.get_object(Bucket=self.name, Key=key)
                 return StoredObject(answer["Body"].read(), answer["ETag"])
             except ClientError as error:
-                if _code(error) == "NoSuchKey":
+                if code_of(error) == "NoSuchKey":
                     return None
                 raise
 
@@ -199,14 +200,14 @@ class S3Bucket:
         condition: dict[str, Any] = {"IfMatch": if_etag} if if_etag is not None else {}
         if if_absent:
             condition = {"IfNoneMatch": "*"}
-        with _errors(self.name, f"write {key}"):
+        with errors(self.name, f"write {key}"):
             try:
                 return self._s3.put_object(Bucket=self.name, Key=key, Body=data, **condition)[
                     "ETag"
                 ]
             except ClientError as error:
-                gone = if_etag is not None and _code(error) == "NoSuchKey"
-                if not condition or not (gone or _code(error) in _CONDITION_FAILED):
+                gone = if_etag is not None and code_of(error) == "NoSuchKey"
+                if not condition or not (gone or code_of(error) in _CONDITION_FAILED):
                     raise
                 retried = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
         # the first attempt may have written it and only its answer got lost
@@ -215,7 +216,7 @@ class S3Bucket:
 
     def keys(self, prefix: str = "") -> list[str]:
         """Return the keys that start with `prefix`, sorted."""
-        with _errors(self.name, "list the objects"):
+        with errors(self.name, "list the objects"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(
                 Bucket=self.name, Prefix=prefix, PaginationConfig={"PageSize": _PAGE}
             )
@@ -223,7 +224,7 @@ class S3Bucket:
 
     def delete(self, key: str) -> None:
         """Delete one object; what is gone already is no error."""
-        with _errors(self.name, f"delete {key}"):
+        with errors(self.name, f"delete {key}"):
             self._s3.delete_object(Bucket=self.name, Key=key)
 
     def delete_bucket(self, deployment: str) -> None:
@@ -246,7 +247,7 @@ class S3Bucket:
     # -- steps -----------------------------------------------------------------------------------
 
     def _create(self) -> None:
-        with _errors(self.name, "create the bucket"):
+        with errors(self.name, "create the bucket"):
             region = self._storage.region
             plain = self._storage.build_endpoint != "" or region in ("", "us-east-1")
             if plain:
@@ -254,7 +255,7 @@ class S3Bucket:
                 try:
                     self._create_in("")
                 except ClientError as error:
-                    if "LocationConstraint" not in _code(error):
+                    if "LocationConstraint" not in code_of(error):
                         raise
                     self._create_in(region)
             else:
@@ -266,16 +267,16 @@ class S3Bucket:
             self._s3.create_bucket(Bucket=self.name, **(location if region else {}))
         except ClientError as error:
             # an earlier attempt of ours whose answer got lost
-            if _code(error) != "BucketAlreadyOwnedByYou":
+            if code_of(error) != "BucketAlreadyOwnedByYou":
                 raise
 
     def _delete(self) -> None:
-        with _errors(self.name, "delete the bucket"):
+        with errors(self.name, "delete the bucket"):
             try:
                 self._empty()
                 self._s3.delete_bucket(Bucket=self.name)
             except ClientError as error:
-                if _code(error) not in _MISSING:
+                if code_of(error) not in _MISSING:
                     raise
 
     def _claim(self, deployment: str) -> None:
@@ -290,13 +291,13 @@ class S3Bucket:
                 why=f"its tag {TAG} says {owner}" if owner else f"it carries no tag {TAG}",
                 cure="look what it is for; delete or rename it, or choose another deployment name",
             )
-        with _errors(self.name, "tag the bucket"):
+        with errors(self.name, "tag the bucket"):
             self._s3.put_bucket_tagging(
                 Bucket=self.name, Tagging={"TagSet": [{"Key": TAG, "Value": deployment}]}
             )
 
     def _is_empty(self) -> bool:
-        with _errors(self.name, "list the objects"):
+        with errors(self.name, "list the objects"):
             return not self._s3.list_objects_v2(Bucket=self.name, MaxKeys=1).get("Contents")
 
     def _empty(self) -> None:
@@ -322,11 +323,11 @@ class S3Bucket:
 
 
 def _tags(client: S3Client, bucket: str) -> dict[str, str]:
-    with _errors(bucket, "ask whose bucket it is"):
+    with errors(bucket, "ask whose bucket it is"):
         try:
             tags = client.get_bucket_tagging(Bucket=bucket)["TagSet"]
         except ClientError as error:
-            if _code(error) != "NoSuchTagSet":
+            if code_of(error) != "NoSuchTagSet":
                 raise
             return {}
         return {tag["Key"]: tag["Value"] for tag in tags}
@@ -337,12 +338,13 @@ def _where_supported() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if _code(error) not in _UNSUPPORTED:
+        if code_of(error) not in _UNSUPPORTED:
             raise
 
 
 @contextmanager
-def _errors(bucket: str, doing: str) -> Iterator[None]:
+def errors(bucket: str, doing: str) -> Iterator[None]:
+    """Turn what goes wrong into a ProviderError, or TransientError, that says what it was about."""
     try:
         yield
     except ClientError as error:
@@ -359,7 +361,7 @@ def _errors(bucket: str, doing: str) -> Iterator[None]:
 
 
 def _refused(bucket: str, doing: str, error: ClientError) -> ProviderError:
-    code = _code(error)
+    code = code_of(error)
     answer = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
@@ -380,5 +382,6 @@ def _refused(bucket: str, doing: str, error: ClientError) -> ProviderError:
     )
 
 
-def _code(error: ClientError) -> str:
+def code_of(error: ClientError) -> str:
+    """Return the vendor's code for an error."""
     return str(error.response.get("Error", {}).get("Code", ""))
