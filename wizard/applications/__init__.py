@@ -9,6 +9,9 @@ from wizard.errors import NotSupportedError
 
 _KINDS = {
     "wordpress": ("wizard.applications.wordpress", "WordPress"),
+    "moodle": ("wizard.applications.moodle", "Moodle"),
+    "drupal": ("wizard.applications.drupal", "Drupal"),
+    "joomla": ("wizard.applications.joomla", "Joomla"),
     "php": ("wizard.applications.own", "Php"),
     "static": ("wizard.applications.own", "Static"),
 }

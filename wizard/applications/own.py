@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from wizard.machines.certificates import MYSQL_TRUST
+from wizard.machines.certificates import DATABASE_TRUST
 from wizard.machines.desired import Absent, Facts, File, Folder, Item, Part, Step
 from wizard.machines.job import CodeSettings, MachineJob
 from wizard.machines.places import APPLICATION_CRON, LIBRARY, SITE
@@ -27,7 +27,14 @@ class Static:
     packages: tuple[str, ...] = ()
     writable: tuple[str, ...] = (f"{SITE}/shared",)
     uploads = ""
+    code = ""
+    passing: tuple[str, ...] = ()
+    cleaning = None
     runs = False
+
+    def table_prefix(self, _deployment: str) -> str:
+        """Return nothing: own code names its tables."""
+        return ""
 
     def nginx(self, job: MachineJob) -> str:
         """Return nginx's locations."""
@@ -46,7 +53,8 @@ class Static:
             "digest": code.digest,
             "commit": code.commit,
             "writable": code.writable,
-            "settings": settings,
+            "folder": "",
+            "links": {".env": settings} if settings else {},
             "host": job.hosts[0],
             "health_path": code.health_path,
         }
@@ -64,7 +72,7 @@ class Static:
             items.append(File(settings, text, mode=0o640, group="www-data"))
         if job.database.certificate:
             # the settings file names it: the server must show this certificate
-            items.append(File(MYSQL_TRUST, job.database.certificate))
+            items.append(File(DATABASE_TRUST, job.database.certificate))
         cron = code.cron if self.runs and job.leader else ""
         items.append(
             File(APPLICATION_CRON, render("cron/own.j2", when=cron, site=SITE))

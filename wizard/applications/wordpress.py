@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 
-from wizard.machines import uploads
-from wizard.machines.certificates import MYSQL_TRUST
-from wizard.machines.desired import Absent, Facts, File, Folder, Handler, Part, Step
-from wizard.machines.job import MachineJob
-from wizard.machines.places import APPLICATION_CRON, LIBRARY, PAGE_CACHE
+from wizard.applications.wordpress_private import CLEANING
+from wizard.machines import common_files
+from wizard.machines.certificates import trust
+from wizard.machines.desired import Absent, Facts, File, Folder, Part, Step
+from wizard.machines.job import CodeSettings, MachineJob
+from wizard.machines.places import APPLICATION_CRON, LIBRARY, MARKER, PAGE_CACHE
+from wizard.machines.remote import source
 from wizard.machines.templates import render
 from wizard.secrets import Secret
 
@@ -46,6 +48,25 @@ class WordPress:
     packages = ("wordpress", "wordpress-theme-twentytwentyfive")
     writable = (CONTENT,)
     uploads = UPLOADS
+    code = CONTENT
+    passing = (
+        "uploads",
+        "cache",
+        "upgrade",
+        "upgrade-temp-backup",
+        "backups",
+        "ai1wm-backups",
+        "updraft",
+        "wflogs",
+        "*.log",
+        "*/error_log",
+        "mu-plugins/build-usb.php",
+    )
+    cleaning = CLEANING
+
+    def table_prefix(self, deployment: str) -> str:
+        """Return what the names of a deployment's tables begin with."""
+        return table_prefix(deployment)
 
     def nginx(self, _job: MachineJob) -> str:
         """Return nginx's locations for WordPress."""
@@ -75,16 +96,15 @@ class WordPress:
             "locale": app.locale,
             "restored": app.restored,
         }
-        trust = ("trust-database",)
+        certificate, trusting = trust(job.database.certificate)
         program = f"{LIBRARY}/wordpress-install.php"
         cron_program = f"{LIBRARY}/wordpress-cron.php"
         moved = _moved(job) if app.restored else None
         return (
-            *uploads.parts(job, UPLOADS),
             Part(
                 "wordpress",
                 items=(
-                    File(MYSQL_TRUST, job.database.certificate, handlers=trust),
+                    certificate,
                     File(
                         "/etc/wordpress/config-default.php",
                         Secret(config),
@@ -101,16 +121,11 @@ class WordPress:
                     if job.leader
                     else Absent(APPLICATION_CRON),
                     *((File(_MOVE, render("wordpress/move.php.j2")),) if moved else ()),
+                    *((File(common_files.PROGRAM, source("files")),) if job.code else ()),
                 ),
-                # what update-ca-certificates would do, without going through the whole store
-                handlers=(
-                    Handler(
-                        trust[0],
-                        f"ln -sfn {MYSQL_TRUST}"
-                        f' "/etc/ssl/certs/$(openssl x509 -noout -hash -in {MYSQL_TRUST}).0"',
-                    ),
-                ),
+                handlers=(trusting,),
                 steps=(
+                    *((_carried(job, job.code),) if job.code else ()),
                     *((moved,) if moved else ()),
                     Step(
                         "install",
@@ -121,6 +136,14 @@ class WordPress:
                 ),
             ),
         )
+
+
+def _carried(job: MachineJob, code: CodeSettings) -> Step:
+    """Return what makes plugins, themes and translations those that all webservers have."""
+    # a site that begins has no page to ask for yet
+    host = "" if job.application.restored else job.hosts[0]
+    order = common_files.order(CONTENT, WordPress.passing, code, host)
+    return Step("files", " ".join(common_files.COMMAND), f"cat {CONTENT}/{MARKER}", Secret(order))
 
 
 def _moved(job: MachineJob) -> Step:

@@ -1,7 +1,10 @@
-"""Put own code in place: a folder a release, and one symbolic link that says which is live.
+"""Put a release in place: a folder for each, and one symbolic link that says which is live.
 
-JSON on stdin: digest, commit, writable, settings (a file, or empty), host, health_path.
-A release that is not well is switched back. Standard library only.
+JSON on stdin: digest, commit, folder (of the archive that holds it all, or empty), writable, host,
+health_path; links and files that the release gets, by path; apart (folders of it that stand in
+/srv/site/apart instead); prepare (a command that makes the
+database fit it, run in its folder) and input, what that reads. A release that is not well is
+switched back. Standard library only.
 """
 
 import json
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SITE = Path("/srv/site")
+MAINTENANCE = Path("/run/build-usb/maintenance")
 KEPT = 3  # releases: the live one and those to go back to
 
 
@@ -26,12 +30,23 @@ def unpack(order: dict[str, Any], release: Path) -> None:
     with tarfile.open(SITE / "archives" / f"{order['digest']}.tar") as archive:
         # no link that leads out, no device, no owner of its own
         archive.extractall(new, filter="data")
+    if order["folder"]:
+        top = new / order["folder"]
+        new = top.replace(new.with_name(f".top-{release.name}"))
+        shutil.rmtree(top.parent)
     for path in order["writable"]:
         share(new / path, SITE / "shared" / path)
-    if order["settings"]:
-        settings = new / ".env"
-        settings.unlink(missing_ok=True)
-        settings.symlink_to(order["settings"])
+    for path, target in order.get("links", {}).items():
+        (new / path).unlink(missing_ok=True)
+        (new / path).symlink_to(target)
+    for path, text in order.get("files", {}).items():
+        (new / path).unlink(missing_ok=True)
+        (new / path).write_text(text)
+    for path in order.get("apart", ()):
+        there = SITE / "apart" / release.name / path
+        shutil.rmtree(there, ignore_errors=True)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        (new / path).rename(there)
     shutil.rmtree(release, ignore_errors=True)
     new.rename(release)
 
@@ -54,6 +69,25 @@ def share(inside: Path, shared: Path) -> None:
     inside.parent.mkdir(parents=True, exist_ok=True)
     inside.unlink(missing_ok=True)
     inside.symlink_to(shared)
+
+
+def prepare(order: dict[str, Any], release: Path, before: Path | None) -> None:
+    """Let the release make the database fit it; visitors of another one wait for that."""
+    if before not in (None, release):
+        MAINTENANCE.parent.mkdir(parents=True, exist_ok=True)
+        MAINTENANCE.touch()
+    done = subprocess.run(
+        order["prepare"],
+        cwd=release,
+        input=order["input"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()[-1500:]
+        sys.exit(f"the database cannot be made to fit {order['commit']}: {said}")
 
 
 def switch(release: Path) -> None:
@@ -79,6 +113,7 @@ def forget(live: Path) -> None:
     for path in old:
         if path != live:
             shutil.rmtree(path)
+            shutil.rmtree(SITE / "apart" / path.name, ignore_errors=True)
     for archive in (SITE / "archives").iterdir():
         if archive.stem[:16] != live.name:
             archive.unlink()
@@ -96,7 +131,11 @@ def main() -> None:
     os.utime(release)
     current = SITE / "current"
     before = current.readlink() if current.is_symlink() else None
+    if order.get("prepare"):
+        prepare(order, release, before)
     switch(release)
+    if order.get("prepare"):
+        MAINTENANCE.unlink(missing_ok=True)
     answer = status(order)
     if answer != "200":
         if before is not None and before != release and before.is_dir():

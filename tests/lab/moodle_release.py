@@ -1,0 +1,167 @@
+"""A small imitation of a Moodle release: the programs, settings and tables that deployments use.
+
+It takes the arguments that Moodle's own programs take, reads config.php as they do, keeps its data
+in tables with the prefix, files by their digest in the data folder, and needs the database's TLS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+SETUP = r"""<?php
+$CFG->dirroot = dirname(__DIR__);
+if (defined('CLI_SCRIPT')) {
+    // Moodle goes to the folder of the program that is named first
+    chdir(dirname($_SERVER['argv'][0])) && file_exists('../../version.php') || exit(1);
+}
+mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
+$CFG->dboptions['ssl'] === 'verify-full' || exit(1);
+/** PostgreSQL with the functions of mysqli that are used here. */
+class ImitatedPgsql {
+    private $link;
+    public $num_rows;
+    private $rows;
+    public function __construct($where = null, $rows = null) {
+        $this->link = $where ? pg_connect($where) : null;
+        [$this->rows, $this->num_rows] = [$rows, $rows === null ? 0 : count($rows)];
+    }
+    public function execute_query($sql, $values = []) {
+        $at = 0;
+        $number = function () use (&$at) { return '$' . ++$at; };
+        $sql = preg_replace_callback('/[?]/', $number, $sql);
+        $done = pg_query_params($this->link, $sql, $values) ?: exit(1);
+        return new self(null, array_map('array_values', pg_fetch_all($done, PGSQL_NUM)));
+    }
+    public function query($sql) { return $this->execute_query($sql); }
+    public function fetch_all() { return $this->rows; }
+    public function fetch_row() { return array_shift($this->rows); }
+}
+if ($CFG->dbtype === 'pgsql') {
+    $DB = new ImitatedPgsql("host='$CFG->dbhost' port='{$CFG->dboptions['dbport']}' "
+        . "user='$CFG->dbuser' password='$CFG->dbpass' dbname='$CFG->dbname'");
+    $secure = $DB->query('SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()');
+    $secure->fetch_row()[0] && getenv('PGSSLMODE') === 'verify-full' || exit("no TLS\n");
+} else {
+    $DB = mysqli_init();
+    $DB->real_connect($CFG->dbhost, $CFG->dbuser, $CFG->dbpass, $CFG->dbname,
+        $CFG->dboptions['dbport'], null, MYSQLI_CLIENT_SSL | MYSQLI_CLIENT_SSL_VERIFY_SERVER_CERT);
+}
+$NUMBERED = $CFG->dbtype === 'pgsql' ? 'SERIAL' : 'INT AUTO_INCREMENT';
+function stored($DB, $CFG, $name) {
+    $found = $DB->execute_query("SELECT value FROM {$CFG->prefix}config WHERE name = ?", [$name]);
+    return $found->fetch_row()[0] ?? null;
+}
+function code_version($CFG) {
+    defined('MOODLE_INTERNAL') || define('MOODLE_INTERNAL', true);
+    require $CFG->dirroot . '/version.php';
+    return $version;
+}
+"""
+INSTALL = r"""<?php
+define('CLI_SCRIPT', true);
+if (isset($_SERVER['REMOTE_ADDR'])) { exit(1); }
+require dirname(__DIR__, 2) . '/config.php';
+if ((int) ini_get('max_input_vars') < 5000) { echo "max_input_vars is too low\n"; exit(1); }
+foreach (array_slice($_SERVER['argv'], 1) as $raw) {
+    [$key, $value] = explode('=', substr($raw, 2), 2) + [1 => true];
+    $options[$key] = $value;
+}
+$there = "SELECT 1 FROM information_schema.tables WHERE table_name LIKE '{$CFG->prefix}%'";
+if ($DB->query($there)->num_rows) { echo "tables exist\n"; exit(1); }
+isset($options['agree-license'], $options['adminpass'], $options['adminemail']) || exit(1);
+touch("{$CFG->dataroot}/written") && is_writable(dirname($CFG->tempdir)) || exit(1);
+$DB->query("CREATE TABLE {$CFG->prefix}config (name VARCHAR(99) PRIMARY KEY, value TEXT)");
+$DB->query("CREATE TABLE {$CFG->prefix}user (username VARCHAR(99), password TEXT, email TEXT)");
+$DB->query("CREATE TABLE {$CFG->prefix}course (id $NUMBERED PRIMARY KEY, fullname TEXT)");
+$DB->execute_query("INSERT INTO {$CFG->prefix}user VALUES (?, ?, ?)", [$options['adminuser'],
+    password_hash($options['adminpass'], PASSWORD_DEFAULT), $options['adminemail']]);
+$add = "INSERT INTO {$CFG->prefix}config VALUES (?, ?)";
+$DB->execute_query($add, ['fullname', $options['fullname']]);
+$DB->execute_query($add, ['version', code_version($CFG)]);
+$DB->execute_query($add, ['rolesactive', '1']);
+"""
+UPGRADE = r"""<?php
+define('CLI_SCRIPT', true);
+if (isset($_SERVER['REMOTE_ADDR'])) { exit(1); }
+require dirname(__DIR__, 2) . '/config.php';
+if ((int) ini_get('max_input_vars') < 5000) { echo "max_input_vars is too low\n"; exit(1); }
+in_array('--non-interactive', $_SERVER['argv'], true) || exit(1);
+if (stored($DB, $CFG, 'version') === code_version($CFG)) { echo "No upgrade needed\n"; exit(0); }
+$DB->execute_query("UPDATE {$CFG->prefix}config SET value = ? WHERE name = 'version'",
+    [code_version($CFG)]);
+BREAKS
+exit(0);
+"""
+BROKEN = r"""$DB->query("DROP TABLE {$CFG->prefix}course");
+echo "the upgrade of courses failed\n"; exit(1);"""
+LOGIN = """<?php
+require dirname(__DIR__) . '/config.php';
+if (stored($DB, $CFG, 'version') !== code_version($CFG)) {
+    http_response_code(503);
+    exit('upgrade pending');
+}
+if (isset($_POST['username'])) {
+    $found = $DB->execute_query("SELECT password FROM {$CFG->prefix}user WHERE username = ?",
+        [$_POST['username']])->fetch_row();
+    exit($found && password_verify($_POST['password'], $found[0]) ? 'logged in' : 'no');
+}
+echo stored($DB, $CFG, 'fullname'), ' ', $CFG->wwwroot;
+"""
+COURSE = """<?php
+require dirname(__DIR__) . '/config.php';
+if (isset($_POST['fullname'])) {
+    $DB->execute_query("INSERT INTO {$CFG->prefix}course (fullname) VALUES (?)",
+        [$_POST['fullname']]);
+    $digest = sha1_file($_FILES['file']['tmp_name']);
+    $folder = "{$CFG->dataroot}/filedir/" . substr($digest, 0, 2) . '/' . substr($digest, 2, 2);
+    is_dir($folder) || mkdir($folder, $CFG->directorypermissions, true);
+    move_uploaded_file($_FILES['file']['tmp_name'], "$folder/$digest");
+    exit($digest);
+}
+$names = $DB->query("SELECT fullname FROM {$CFG->prefix}course ORDER BY id")->fetch_all();
+echo implode(', ', array_column($names, 0));
+"""
+FILE = """<?php
+require __DIR__ . '/config.php';
+preg_match('~^/([0-9a-f]{40})/~', $_SERVER['PATH_INFO'], $found) || exit('none');
+header('Content-Type: application/octet-stream');
+[$one, $two] = str_split($found[1], 2);
+readfile("{$CFG->dataroot}/filedir/$one/$two/$found[1]");
+"""
+CRON = """<?php
+define('CLI_SCRIPT', true);
+require dirname(__DIR__, 2) . '/config.php';
+touch("{$CFG->dataroot}/cron-ran");
+"""
+
+
+def files(number: int, *, breaks: bool = False) -> dict[str, str]:
+    """Return the files of the imitation of 5.0.`number`; `breaks`: its upgrade fails half done."""
+    version = f"20250414{number:02}.00"
+    return {
+        "version.php": "<?php\ndefined('MOODLE_INTERNAL') || die();\n"
+        f"$version  = '{version}';\n$release  = '5.0.{number} (Build: 20250811)';\n"
+        "$branch   = '500';\n",
+        "index.php": "<?php require __DIR__ . '/login/index.php';",
+        "lib/setup.php": SETUP,
+        "lib/tests/fixtures/data.txt": "of developers",
+        "admin/cli/install_database.php": INSTALL,
+        "admin/cli/upgrade.php": UPGRADE.replace("BREAKS", BROKEN if breaks else ""),
+        "admin/cli/cron.php": CRON,
+        "login/index.php": LOGIN,
+        "course/index.php": COURSE,
+        "pluginfile.php": FILE,
+    }
+
+
+def pack(path: Path, contents: dict[str, str], folder: str = "moodle") -> str:
+    """Write the archive of a release as its project packs it; return its SHA-256."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in contents.items():
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
