@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from wizard.baselines.kinds import DUMP, FORMS, MAIL, MAILBOX, NAMES, RESERVED, TOKENS
+from wizard.baselines.manifest import DATABASE, MANIFEST
 from wizard.errors import UsageError
 from wizard.secrets import Secret
 
@@ -34,17 +35,20 @@ class Finding:
 
 def scan(folder: Path, known: Iterable[tuple[str, Secret]] = ()) -> list[Finding]:
     """Return all that must not be published in a folder, sorted. `known`: secrets by name, looked
-    for as they are, and as base64 and URLs write them. A repository's `.git` is not looked at."""
+    for as they are, and as base64 and URLs write them. A repository's `.git` is not looked at. The
+    tables of a baseline are no dumps; what is in them is looked at."""
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}", cure="name the folder to look through")
     needles = list(_needles(known))
+    tables = folder / DATABASE if (folder / MANIFEST).is_file() else None
     found: set[Finding] = set()
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name != ".git"]
         for name in files:
             path = Path(parent, name)
             shown = str(path.relative_to(folder))
-            found |= {Finding(shown, 0, kind) for kind in _by_name(name)}
+            if Path(parent) != tables or path.suffix != ".sql":
+                found |= {Finding(shown, 0, kind) for kind in _by_name(name)}
             if path.is_symlink():
                 if not path.resolve().is_relative_to(folder.resolve()):
                     found.add(Finding(shown, 0, "link that leads out of the folder"))
@@ -55,6 +59,14 @@ def scan(folder: Path, known: Iterable[tuple[str, Secret]] = ()) -> list[Finding
             else:
                 found |= set(_in_file(path.read_bytes(), shown, needles))
     return sorted(found)
+
+
+def scan_data(
+    files: Iterable[tuple[str, bytes]], known: Iterable[tuple[str, Secret]] = ()
+) -> list[Finding]:
+    """Return what must not be published in the contents of files, by what they are shown as."""
+    needles = list(_needles(known))
+    return sorted({found for shown, data in files for found in _in_file(data, shown, needles)})
 
 
 def _by_name(name: str) -> list[str]:
