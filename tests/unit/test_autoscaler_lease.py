@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wizard.autoscaler.lease import KEY, Lease
+from wizard.autoscaler.signed import sealed
 from wizard.errors import TransientError
+from wizard.secrets import Secret
+
+SEED = Secret("a seed of forty letters")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def shelf() -> Shelf:
 
 def test_the_first_leads_and_renews(shelf: Shelf) -> None:
     clock = Clock()
-    one = Lease(shelf, "scaler1", clock=clock)
+    one = Lease(shelf, "scaler1", SEED, clock=clock)
     assert not one.is_held()
     assert one.try_hold()
     for _ in range(20):
@@ -76,7 +80,10 @@ def test_the_first_leads_and_renews(shelf: Shelf) -> None:
 
 def test_another_waits_for_a_whole_term_of_its_own_clock(shelf: Shelf) -> None:
     mine, theirs = Clock(), Clock(5_000_000.0)
-    one, two = Lease(shelf, "scaler1", clock=mine), Lease(shelf, "scaler2", clock=theirs)
+    one, two = (
+        Lease(shelf, "scaler1", SEED, clock=mine),
+        Lease(shelf, "scaler2", SEED, clock=theirs),
+    )
     assert one.try_hold()
     assert not two.try_hold()
     theirs.now += 29
@@ -92,7 +99,10 @@ def test_another_waits_for_a_whole_term_of_its_own_clock(shelf: Shelf) -> None:
 
 
 def test_a_lease_given_up_is_taken_at_once(shelf: Shelf) -> None:
-    one, two = Lease(shelf, "scaler1", clock=Clock()), Lease(shelf, "scaler2", clock=Clock())
+    one, two = (
+        Lease(shelf, "scaler1", SEED, clock=Clock()),
+        Lease(shelf, "scaler2", SEED, clock=Clock()),
+    )
     assert one.try_hold()
     one.give_up()
     assert not one.is_held()
@@ -102,7 +112,7 @@ def test_a_lease_given_up_is_taken_at_once(shelf: Shelf) -> None:
 
 def test_a_store_that_is_away_costs_the_lease_in_time(shelf: Shelf) -> None:
     clock = Clock()
-    one = Lease(shelf, "scaler1", clock=clock)
+    one = Lease(shelf, "scaler1", SEED, clock=clock)
     assert one.try_hold()
     shelf.down = True
     clock.now += 19
@@ -115,7 +125,7 @@ def test_a_store_that_is_away_costs_the_lease_in_time(shelf: Shelf) -> None:
 
 def test_an_answer_that_is_lost_gives_nobody_two_leases(shelf: Shelf) -> None:
     clock = Clock()
-    one = Lease(shelf, "scaler1", clock=clock)
+    one = Lease(shelf, "scaler1", SEED, clock=clock)
     shelf.lose_answers = True
     with pytest.raises(TransientError):
         one.try_hold()
@@ -128,14 +138,58 @@ def test_an_answer_that_is_lost_gives_nobody_two_leases(shelf: Shelf) -> None:
     assert one.number == 2
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"holder": "x"}', b"\xff" * 9])
-def test_a_damaged_lease_is_nobodys(shelf: Shelf, data: bytes) -> None:
-    one = Lease(shelf, "scaler1", clock=Clock())
+FORGED = sealed(Secret("another seed"), KEY, {"holder": "scaler9", "number": 10**9, "renewed": 1})
+DAMAGED = [b"", b"{", b"[]", b"null", b'{"holder": "x"}', b"\xff" * 9, b"[" * 99_999, FORGED]
+
+
+@pytest.mark.parametrize("data", [*DAMAGED, None])
+def test_a_lease_that_is_damaged_forged_or_gone_gives_nobody_the_lead(
+    shelf: Shelf, data: bytes | None
+) -> None:
+    mine, theirs = Clock(), Clock()
+    one = Lease(shelf, "scaler1", SEED, clock=mine)
+    two = Lease(shelf, "scaler2", SEED, clock=theirs)
     assert one.try_hold()
-    shelf.put(KEY, data)
-    two = Lease(shelf, "scaler2", clock=Clock())
+    assert not two.try_hold()
+
+    def spoil() -> None:
+        if data is None:
+            del shelf.kept[KEY]
+        else:
+            shelf.put(KEY, data)
+
+    spoil()
+    theirs.now += 29
+    assert not two.try_hold(), "the other one may still count on it"
+    assert one.try_hold(), "it is written again"
+    assert (one.holder, one.number) == ("scaler1", 2)
+    assert not two.try_hold()
+    # the holder dies; nonsense again and again does not put the takeover off
+    for _ in range(3):
+        spoil()
+        assert not two.try_hold()
+        theirs.now += 10
+        if data is None:
+            break
+    theirs.now += 20
     assert two.try_hold()
+    assert (two.holder, two.number) == ("scaler2", 3)
+    mine.now += 30
     assert not one.try_hold()
+
+
+def test_a_number_that_was_forgotten_is_made_good(shelf: Shelf) -> None:
+    one = Lease(shelf, "scaler1", SEED, clock=Clock())
+    assert one.try_hold()
+    one.exceed(41)
+    assert one.number == 1
+    assert one.try_hold()
+    assert one.number == 42
+    # whoever has lost the lease gains nothing by it
+    shelf.put(KEY, sealed(SEED, KEY, {"holder": "scaler2", "number": 43, "renewed": 2}))
+    one.exceed(99)
+    assert not one.try_hold()
+    assert one.number == 43
 
 
 @settings(deadline=None, max_examples=100)
@@ -146,7 +200,7 @@ def test_never_two_at_a_time_and_numbers_only_grow(seed: int, count: int) -> Non
     shelf = Shelf()
     rates = [dice.uniform(0.9, 1.1) for _ in range(count)]
     clocks = [Clock(dice.uniform(0, 1e9)) for _ in range(count)]
-    leases = [Lease(shelf, f"scaler{n}", clock=clocks[n]) for n in range(count)]
+    leases = [Lease(shelf, f"scaler{n}", SEED, clock=clocks[n]) for n in range(count)]
     asleep_until = [0.0] * count
     highest = led = 0
     for second in range(2000):

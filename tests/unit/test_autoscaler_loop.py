@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from wizard.agent.outbox import Batch
 from wizard.autoscaler import loop
 from wizard.autoscaler.fleet import Fleet, Phase, Webserver
 from wizard.autoscaler.loop import Loop
@@ -62,15 +63,26 @@ class Crew:
     def __init__(self, _context: Context, _leads: object) -> None:
         self.built: set[str] = set()
         self.failed: set[str] = set()
+        self.worked: dict[str, str] = {}
+        self.made = None
         self.kept = ""
         self.told: list[Fleet] = []
         self.stopped = False
+        self.posted: list[Batch] = []
+        self.ended: tuple[str, bool] | None = None
 
     def carry_out(self, fleet: Fleet, *_: object) -> None:
         self.told.append(fleet)
 
     def stop(self) -> None:
         self.stopped = True
+
+    def post(self, batch: Batch) -> None:
+        self.posted.append(batch)
+
+    def mailed(self) -> tuple[str, bool] | None:
+        found, self.ended = self.ended, None
+        return found
 
 
 class Observer:
@@ -91,17 +103,19 @@ def bucket() -> Bucket:
     return Bucket()
 
 
-def context(bucket: Bucket) -> Context:
+def context(bucket: Bucket, notifications: Any = None) -> Context:
     health = SimpleNamespace(interval=5, failures=2, timeout=4, path="/")
     scaling = SimpleNamespace(minimum=1, maximum=5, schedule=(), health=health)
     answers = SimpleNamespace(
         scaling=scaling,
         webserver=SimpleNamespace(count=2),
         machines=SimpleNamespace(timezone="Etc/UTC"),
-        dns=SimpleNamespace(ttl=30),
+        dns=SimpleNamespace(ttl=30, proxied=False),
+        name="demo",
+        notifications=notifications or SimpleNamespace(smtp=None, email=None),
     )
     secrets = SimpleNamespace(get_or_create=lambda _name, _factory: Secret("one seed for all"))
-    found: Any = SimpleNamespace(bucket=bucket, secrets=secrets, answers=answers)
+    found: Any = SimpleNamespace(bucket=bucket, secrets=secrets, answers=answers, recipe="")
     return cast(Context, found)
 
 
@@ -113,8 +127,8 @@ def make(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Any:
     present = {"web1": object(), "web2": object()}
     monkeypatch.setattr(fleets, "listing", lambda _context: present)
 
-    def made(name: str) -> Loop:
-        return Loop(context(bucket), name)
+    def made(name: str, notifications: Any = None) -> Loop:
+        return Loop(context(bucket, notifications), name)
 
     fleets.save(context(bucket), Record(TWO, keeper="web1"), None)
     return made
@@ -206,3 +220,118 @@ def test_a_provider_that_does_not_answer_removes_nobody(
     for _ in range(5):
         leader._round()
     assert [w.phase for w in record(bucket).fleet.webservers] == [Phase.SERVING] * 2
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_nobody_is_let_go_without_having_been_asked_for_open_connections(
+    make: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    """The records' time is over in the very round that looks: 34 s, then 39 s of 35 s."""
+    leaving = Webserver("web3", Phase.DRAINING, since=0.0)
+    began = 1000.0
+    fleet = Fleet((*TWO.webservers, leaving), clock=34.0, last=began, next=4)
+    leader = make("scaler1")
+    found = fleets.load(context(bucket))
+    assert found is not None
+    fleets.save(context(bucket), Record(fleet, keeper="web1"), found[1])
+    present = {name: object() for name in ("web1", "web2", "web3")}
+    monkeypatch.setattr(fleets, "listing", lambda _context: present)
+    monkeypatch.setattr(loop.time, "time", lambda: began + 5)
+    monkeypatch.setattr(
+        leader._observer, "busy", lambda names: frozenset(names) if busy else frozenset()
+    )
+    leader._lease.try_hold()
+    leader._round()
+    phase = next(w.phase for w in record(bucket).fleet.webservers if w.name == "web3")
+    assert phase is (Phase.DRAINING if busy else Phase.REMOVING)
+
+
+# -- mail ------------------------------------------------------------------------------------------
+
+
+def told_about(level: str) -> Any:
+    smtp = SimpleNamespace(
+        host="mail.test", port=587, security="starttls", user="jo", sender="us@example.net"
+    )
+    return SimpleNamespace(email="jo@example.org", smtp=smtp, level=level)
+
+
+def rounds(leader: Loop, count: int, clock: list[float]) -> None:
+    for _ in range(count):
+        clock[0] += 10
+        leader._lease.try_hold()
+        leader._round()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1e9]
+    monkeypatch.setattr(loop.time, "time", lambda: now[0])
+    return now
+
+
+def test_the_mail_of_a_lost_webserver_is_written_down_before_it_is_sent(
+    make: Any, bucket: Bucket, clock: list[float]
+) -> None:
+    leader = make("scaler1", told_about("error"))
+    rounds(leader, 1, clock)
+    crew = leader._crew
+    leader._observer.dead = {"web2"}
+    rounds(leader, 3, clock)
+    assert crew.posted == [], "what belongs together is waited for"
+    rounds(leader, 1, clock)
+    (batch,) = crew.posted
+    assert [note.text for note in batch.notes] == [
+        "web2 does not answer: taken out of DNS, being mended",
+        "web2 cannot be mended: it is replaced",
+    ]
+    assert record(bucket).outbox.batch == batch
+    # the mail server is down: the same again, later
+    crew.ended = (batch.id, False)
+    rounds(leader, 1, clock)
+    assert len(crew.posted) == 1
+    rounds(leader, 6, clock)
+    assert set(crew.posted) == {batch}
+    crew.ended = (batch.id, True)
+    count = len(crew.posted)
+    rounds(leader, 1, clock)
+    assert len(crew.posted) == count
+    assert record(bucket).outbox.batch is None
+
+
+def test_the_next_leader_sends_the_same_mail_once_more_and_an_old_one_none(
+    make: Any, bucket: Bucket, clock: list[float]
+) -> None:
+    old, new = make("scaler1", told_about("info")), make("scaler2", told_about("info"))
+    rounds(old, 3, clock)
+    (batch, *again) = old._crew.posted
+    assert again in ([], [batch])
+    assert [note.text for note in batch.notes] == ["scaler1 leads"]
+    count, crew = len(old._crew.posted), old._crew
+    old._lease.give_up()
+    rounds(new, 1, clock)
+    assert new._crew.posted == [batch], "nobody knows whether it was sent: it has the same id"
+    new._crew.ended = (batch.id, True)
+    rounds(new, 1, clock)
+    clock[0] += 10
+    old._lease.try_hold()
+    old._round()
+    assert len(crew.posted) == count
+
+
+def test_nobody_is_told_what_is_not_asked_for(
+    make: Any, bucket: Bucket, clock: list[float]
+) -> None:
+    leader = make("scaler1", told_about("mandatory"))
+    rounds(leader, 1, clock)
+    leader._observer.dead = {"web1", "web2"}
+    rounds(leader, 5, clock)
+    batch = leader._crew.posted[0]
+    assert len(batch.notes) == 1
+    assert "nothing answers" in batch.notes[0].text
+    leader._crew.ended = (batch.id, True)
+    count = len(leader._crew.posted)
+    leader._observer.dead = {"web2"}
+    rounds(leader, 60, clock)
+    assert "web2 cannot be mended: it is replaced" in str(record(bucket).events)
+    assert len(leader._crew.posted) == count

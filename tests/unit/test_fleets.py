@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from wizard.autoscaler.fleet import Fleet, Phase, Webserver
+from wizard.autoscaler.draft import News
+from wizard.autoscaler.fleet import Fleet, Phase, Roll, Snapshot, Webserver, Work
 from wizard.engine import fleets
 from wizard.engine.context import Context
 from wizard.engine.fleets import Record
@@ -67,12 +69,22 @@ FLEET = Fleet(
     replaced=(7.0,),
     told=frozenset({"a condition"}),
     next=8,
+    recipe="a recipe",
+    roll=Roll(3, Work.UPGRADE, ("web7", "web1"), now="web7"),
+    snapshot=Snapshot("an id", "a recipe", 4.0, making="another", tried=5.0),
 )
 
 
 def test_the_fleet_comes_back_as_it_was_written() -> None:
     context = make()
-    record = Record(FLEET, 4, "scaler1", "web1", 3).telling(("web7 does not answer",))
+    record = Record(FLEET, 4, "scaler1", "web1", 3).telling(
+        (News("web7 does not answer", "error"), News("web8 is built")), "error"
+    )
+    record = replace(record, outbox=record.outbox.begin("demo.fleet", 1e6))
+    record = record.telling((News("web9 is gone", "error"),), "info")
+    assert record.outbox.batch
+    assert [n.text for n in record.outbox.batch.notes] == ["web7 does not answer"]
+    assert [n.text for n in record.outbox.waiting] == ["web9 is gone"]
     etag = fleets.save(context, record, None)
     assert etag is not None
     assert fleets.load(context) == (record, etag)
@@ -118,6 +130,21 @@ def test_wishes_are_counted_and_a_pause_keeps_the_number() -> None:
     assert fleets.wanted_now(context, paused) == 5
 
 
+def test_work_is_counted_and_leaves_the_number_and_its_author_alone() -> None:
+    context = make()
+    fleets.make_wish(context, "anna@desk", webservers=5)
+    fleets.make_wish(context, "ben@desk", work="reboot")
+    fleets.make_wish(context, "ben@desk", work="configure", recipe="new")
+    wished = fleets.load_wish(context)
+    assert (wished.work, wished.works, wished.work_by, wished.recipe) == (
+        "configure",
+        2,
+        "ben@desk",
+        "new",
+    )
+    assert (wished.webservers, wished.by) == (5, "anna@desk")
+
+
 @pytest.mark.parametrize("number", [0, 1, 6])
 def test_a_number_outside_the_bounds_is_refused(number: int) -> None:
     with pytest.raises(UsageError, match="not within the bounds"):
@@ -127,7 +154,7 @@ def test_a_number_outside_the_bounds_is_refused(number: int) -> None:
 def test_a_long_history_keeps_its_end() -> None:
     record = Record()
     for number in range(200):
-        record = record.telling((f"event {number}",))
+        record = record.telling((News(f"event {number}"),))
     assert len(record.events) == 60
     assert record.events[-1][1] == "event 199"
 

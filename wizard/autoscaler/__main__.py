@@ -1,13 +1,16 @@
-"""What cron starts on an autoscaler machine; ends when the deploy has changed what it works by."""
+"""What cron starts on an autoscaler machine; begins anew when a deploy has changed what it works
+by."""
 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
 
+from wizard.autoscaler import serve
 from wizard.autoscaler.loop import Loop
 from wizard.engine import station
 from wizard.errors import BuildUsbError
@@ -38,6 +41,7 @@ def main() -> int:
         own = station.read(Path(STATION))
         context = station.open_station(own, _FOLDER)
         log.info("%s of %s begins", own.name, own.deployment)
+        serve.begin(context, own.name)
         Loop(context, own.name).run(lambda: _version() != version)
     except BuildUsbError as error:
         log.error("%s", error)  # noqa: TRY400
@@ -45,9 +49,12 @@ def main() -> int:
     except OSError:
         log.exception("ends")
         return 1
-    log.info("ends: a deploy has changed what it works by")
+    log.info("begins anew: a deploy has changed what it works by")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if status := main():
+        sys.exit(status)
+    # at once, not when cron is due; the lock that it was started under is kept
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "wizard.autoscaler"])  # noqa: S606

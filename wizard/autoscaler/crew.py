@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
-from wizard.autoscaler.fleet import Fleet, Phase
-from wizard.engine import agents, graph, joining, site, ssh
+from wizard.agent.outbox import Batch
+from wizard.autoscaler.fleet import Fleet, Made, Phase, Snapshot, Webserver, Work
+from wizard.engine import agents, golden, graph, joining, mailing, site, ssh, works
 from wizard.engine.context import Context
 from wizard.engine.graph import Step
 from wizard.errors import BuildUsbError
@@ -26,6 +28,9 @@ log = logging.getLogger("autoscaler")
 _POINT_AGAIN = 300.0
 """Seconds after which DNS is compared again though nothing has changed: people change it too."""
 _MEND_SECONDS = 30.0
+_LONGEST = 300
+_FORBIDDEN = ("forbidden", "AccessDenied", "UnauthorizedOperation")
+"""What clouds call it when a token may not do something."""
 _MEND = ("sh", "-c", "systemctl restart 'php*-fpm.service' nginx.service")
 
 
@@ -42,9 +47,13 @@ class Crew:
         self._pointed: tuple[float, frozenset[str]] = (0.0, frozenset())
         self._strangers: frozenset[str] = frozenset()
         self._settled = False
+        self._tidied: str | None = None
         self.built: set[str] = set()
         self.failed: set[str] = set()
+        self.worked: dict[str, str] = {}
+        self.made: Made | None = None
         self.kept: str = ""
+        self._mailed: tuple[str, bool] | None = None
 
     def stop(self) -> None:
         """End what is under way soon, and forget it: another one leads."""
@@ -63,13 +72,34 @@ class Crew:
             self._begin("settle", lambda stop: self._run(joining.leave(self._context), stop))
         for webserver in fleet.of(Phase.BUILDING):
             if webserver.name not in self.built | self.failed:
-                self._begin(webserver.name, lambda stop, n=webserver.name: self._build(n, stop))  # type: ignore[misc]
+                self._begin(webserver.name, lambda stop, w=webserver: self._build(w, stop))  # type: ignore[misc]
         for name in mend:
             self._begin(f"mend {name}", lambda _stop, name=name: self._mend(name))  # type: ignore[misc]
+        self._work(fleet)
         if present is not None:
             self._remove(fleet, present)
+            self._copy(fleet.snapshot, present)
         if keeper and keeper != self.kept:
             self._begin("keeper", lambda stop: self._keep(keeper, stop))
+
+    def mailed(self) -> tuple[str, bool] | None:
+        """Return the id of the mail that was tried since this was asked last, and whether it was
+        sent; None if there was none."""
+        found, self._mailed = self._mailed, None
+        return found
+
+    def post(self, batch: Batch) -> None:
+        """Begin to send a mail."""
+        if self._mailed is None:  # else how it ended is not written down yet
+            self._begin("mail", lambda _stop: self._post(batch))
+
+    def _post(self, batch: Batch) -> None:
+        context, well = self._context, False
+        try:
+            mailing.deliver(context.answers, context.credentials, "autoscalers", batch)
+            well = True
+        finally:
+            self._mailed = (batch.id, well)
 
     def _begin(self, name: str, work: Callable[[threading.Event], None]) -> None:
         if name in self._jobs or not self._leads():
@@ -90,23 +120,70 @@ class Crew:
         self._jobs[name] = self._pool.submit(guarded)
 
     def _run(self, steps: Sequence[Step], stop: threading.Event) -> None:
-        def sink(event: Event) -> None:
-            if event.kind in (EventKind.STEP_DONE, EventKind.STEP_FAILED, EventKind.RETRY):
-                log.info("%s %s: %s (%s s)", event.step, event.kind, event.message, event.seconds)
-
-        graph.run(steps, sink, stop)
+        graph.run(steps, _told, stop)
 
     def _planned(self, name: str) -> PlannedMachine:
         return next(m for m in self._context.plan.machines if m.name == name)
 
-    def _build(self, name: str, stop: threading.Event) -> None:
+    def _build(self, webserver: Webserver, stop: threading.Event) -> None:
+        name = webserver.name
+        planned = self._planned(name)
+        if webserver.image:
+            planned = replace(planned, image=webserver.image)
         try:
-            self._run(joining.join(self._context, self._planned(name), self._turn), stop)
+            self._run(joining.join(self._context, planned, self._turn), stop)
         except BaseException:
             if not stop.is_set():
                 self.failed.add(name)
             raise
         self.built.add(name)
+
+    def _work(self, fleet: Fleet) -> None:
+        """Do what the webserver is away for whose turn it is."""
+        working = [w.name for w in fleet.of(Phase.WORKING)]
+        self.worked = {name: how for name, how in self.worked.items() if name in working}
+        roll = fleet.roll
+        if roll and roll.now in working and roll.now not in self.worked:
+            self._begin(f"{roll.work} {roll.now}", lambda stop: self._do(roll.work, roll.now, stop))
+
+    def _do(self, work: Work, name: str, stop: threading.Event) -> None:
+        try:
+            works.do(self._context, self._planned(name), work, _told, stop)
+        except BuildUsbError as error:
+            if not stop.is_set():
+                self.worked[name] = shortened(error)
+            raise
+        self.worked[name] = ""
+
+    def _copy(self, snapshot: Snapshot, present: dict[str, Machine]) -> None:
+        """Make the snapshot that is to be made; take away what is left of older ones."""
+        if snapshot.making:
+            name = f"{golden.TEMPLATE}-{snapshot.making[:8]}-{snapshot.tried or 0:.0f}"
+            if self.made is None or self.made.recipe != snapshot.making:
+                self._begin("snapshot", lambda stop: self._make(snapshot.making, name, stop))
+            return
+        self.made = None
+        if "snapshot" in self._jobs:
+            self._stops["snapshot"].set()
+        elif golden.TEMPLATE in present:
+            self._begin("template", lambda _stop: log.info(golden.clear(self._context)))
+        elif self._tidied != snapshot.id:
+            self._begin("snapshots", lambda _stop: self._tidy(snapshot.id))
+
+    def _make(self, recipe: str, name: str, stop: threading.Event) -> None:
+        making = golden.Golden(self._context, name)
+        try:
+            self._run(making.steps(), stop)
+        except BuildUsbError as error:
+            if not stop.is_set():
+                refused = getattr(error, "code", "") in _FORBIDDEN
+                self.made = Made(recipe, why=shortened(error), forbidden=refused)
+            raise
+        self.made = Made(recipe, making.id)
+
+    def _tidy(self, kept: str) -> None:
+        self._tidied = kept  # once: what cannot be deleted now is at the next one
+        log.info("older snapshots: %s", golden.forget(self._context, kept))
 
     def _mend(self, name: str) -> None:
         with ssh.connect(agents.connection(self._context, name)) as client:
@@ -148,7 +225,9 @@ class Crew:
         context = self._context
         published = context.published or frozenset()
         machines = context.state.machines
-        addresses = frozenset(machines[n].public_address for n in published if n in machines)
+        addresses = frozenset(
+            a for n in published if n in machines for a in site.addresses(context, machines[n])
+        )
         at, pointed = self._pointed
         if not addresses or (addresses == pointed and time.monotonic() - at < _POINT_AGAIN):
             return
@@ -158,6 +237,17 @@ class Crew:
             self._pointed = (time.monotonic(), addresses)
 
         self._begin("dns", work)
+
+
+def _told(event: Event) -> None:
+    if event.kind in (EventKind.STEP_DONE, EventKind.STEP_FAILED, EventKind.RETRY):
+        log.info("%s %s: %s (%s s)", event.step, event.kind, event.message, event.seconds)
+
+
+def shortened(error: BuildUsbError) -> str:
+    """Return an error in one line, for the fleet's history."""
+    last = error.why.strip().splitlines()[-1:] if error.why else []
+    return ": ".join([error.what, *last])[:_LONGEST]
 
 
 def _number(name: str) -> int:

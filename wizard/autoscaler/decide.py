@@ -8,28 +8,24 @@ decision and its effect loses nothing. What always holds, whatever happens:
 - no webserver that is well leaves while that would leave fewer than wanted (or the minimum);
 - DNS keeps an address as long as a webserver exists;
 - when nothing answers nothing is done: the watcher is then more likely blind than right;
-- lost webservers are replaced at a bounded rate.
+- lost webservers are replaced at a bounded rate;
+- webservers are worked on one at a time, none begins before the one before serves again, and work
+  stops at the first that does not come back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
-from wizard.autoscaler.fleet import Fleet, Phase, Policy, Seen, Webserver
+from wizard.autoscaler import rolling, snapshots
+from wizard.autoscaler.draft import HOUR, Decision, Draft
+from wizard.autoscaler.fleet import MEMBERS, Fleet, Phase, Policy, Seen, Webserver
 
-HOUR = 3600.0
 MISSING = 2
 """Listings in a row that must lack a webserver until it is taken for gone: clouds' listings lag."""
 
-
-@dataclass(frozen=True)
-class Decision:
-    """How the fleet should be, whom to mend now, and what people should be told (each once)."""
-
-    fleet: Fleet
-    mend: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
+_WATCHED = (Phase.SERVING, Phase.MENDING, Phase.AWAY)
 
 
 def decide(policy: Policy, fleet: Fleet, seen: Seen, now: float) -> Decision:
@@ -39,32 +35,30 @@ def decide(policy: Policy, fleet: Fleet, seen: Seen, now: float) -> Decision:
     clock = fleet.clock + passed
     webservers = [_counted(known, seen) for known in fleet.webservers]
     blind = _blind(webservers, seen)
-    work = _Work(policy, fleet, seen, clock, webservers)
+    work = _Rules(policy, fleet, seen, clock, webservers)
     if blind:
         # each must fail anew before anything is done about it
-        work.each(lambda w: w._replace(failures=0, missing=0), Phase.SERVING, Phase.MENDING)
+        work.each(lambda w: w._replace(failures=0, missing=0), *_WATCHED)
     else:
         work.forget_removed()
         work.lose()
         work.mend()
         work.recover()
         work.admit()
+        rolling.proceed(work)
         if not seen.paused:
             work.give_up()
             work.finish_draining()
             work.grow()
             work.shrink()
             work.remove_dead()
+            rolling.begin(work)
+            snapshots.renew(work)
         work.keep_one_published()
     if blind:
         work.say("nothing answers: either all webservers are down or this autoscaler cannot see "
                  "them; nothing is changed until one answers")  # fmt: skip
     return work.result(now)
-
-
-def target(policy: Policy, wanted: int) -> int:
-    """Return a wanted number of webservers within the policy's bounds."""
-    return min(max(wanted, policy.minimum), policy.maximum)
 
 
 def _counted(known: Webserver, seen: Seen) -> Webserver:
@@ -85,51 +79,17 @@ def _counted(known: Webserver, seen: Seen) -> Webserver:
 
 def _blind(webservers: Iterable[Webserver], seen: Seen) -> bool:
     """Say whether all of at least two webservers seem dead, or gone from the provider's listing."""
-    members = [w for w in webservers if w.phase in (Phase.SERVING, Phase.MENDING)]
+    members = [w for w in webservers if w.phase in (*_WATCHED, Phase.WORKING)]
     if len(members) < 2:
         return False
     if seen.existing is not None and not any(w.name in seen.existing for w in members):
         return True
-    return all(w.failures for w in members)
+    # who is worked on is not asked
+    return all(w.failures for w in members if w.phase is not Phase.WORKING)
 
 
-class _Work:
-    """One decision under way."""
-
-    def __init__(
-        self, policy: Policy, fleet: Fleet, seen: Seen, clock: float, webservers: list[Webserver]
-    ) -> None:
-        self.policy, self.fleet, self.seen, self.clock = policy, fleet, seen, clock
-        self.webservers = webservers
-        self.target = target(policy, seen.wanted)
-        self.debt = fleet.debt
-        self.replaced = tuple(at for at in fleet.replaced if clock - at < HOUR)
-        self.next = fleet.next
-        self.mended: list[str] = []
-        self.conditions: list[str] = []
-        self.news: list[str] = []
-
-    # -- helpers ---------------------------------------------------------------------------------
-
-    def of(self, *phases: Phase) -> list[Webserver]:
-        return [w for w in self.webservers if w.phase in phases]
-
-    def each(self, change: Callable[[Webserver], Webserver], *phases: Phase) -> None:
-        self.webservers = [change(w) if w.phase in phases else w for w in self.webservers]
-
-    def put(self, changed: Iterable[Webserver]) -> None:
-        by_name = {w.name: w for w in changed}
-        if by_name:
-            self.webservers = [by_name.get(w.name, w) for w in self.webservers]
-
-    def enter(self, webserver: Webserver, phase: Phase, published: bool) -> Webserver:
-        return webserver._replace(phase=phase, since=self.clock, published=published)
-
-    def age(self, webserver: Webserver) -> float:
-        return self.clock - webserver.since
-
-    def say(self, condition: str) -> None:
-        self.conditions.append(condition)
+class _Rules(Draft):
+    """What is done about webservers that come, fail and go."""
 
     # -- what happened -----------------------------------------------------------------------------
 
@@ -149,17 +109,19 @@ class _Work:
         if gone:
             names = {w.name for w in gone}
             self.webservers = [w for w in self.webservers if w.name not in names]
-            self.debt += sum(1 for w in gone if w.phase in (Phase.SERVING, Phase.MENDING))
-            self.news += [f"{w.name} is gone from the provider" for w in gone]
+            self.debt += sum(1 for w in gone if w.phase in (*_WATCHED, Phase.WORKING))
+            self.warn(*(f"{w.name} is gone from the provider" for w in gone))
 
     def mend(self) -> None:
         """Take those that fail out of DNS at once and try a restart of their services."""
         changed = []
-        for w in self.of(Phase.SERVING):
+        for w in self.of(Phase.SERVING, Phase.AWAY):
             if w.failures >= self.policy.failures:
+                if w.phase is Phase.AWAY and self.roll:
+                    self.roll = replace(self.roll, now="")
                 recent = tuple(at for at in w.mends if self.clock - at < HOUR)
                 self.mended.append(w.name)
-                self.news.append(f"{w.name} does not answer: taken out of DNS, being mended")
+                self.warn(f"{w.name} does not answer: taken out of DNS, being mended")
                 changed.append(
                     self.enter(w, Phase.MENDING, False)._replace(mends=(*recent, self.clock))
                 )
@@ -172,7 +134,8 @@ class _Work:
             for w in self.of(Phase.MENDING)
             if w.successes >= self.policy.successes and not self._hopeless(w)
         ]
-        self.news += [f"{w.name} answers again" for w in back]
+        rolled = self.roll.now if self.roll else ""
+        self.tell(*(f"{w.name} answers again" for w in back if w.name != rolled))
         self.put(back)
 
     def admit(self) -> None:
@@ -182,7 +145,7 @@ class _Work:
             for w in self.of(Phase.BUILDING)
             if w.successes >= self.policy.successes
         ]
-        self.news += [f"{w.name} is built and serves" for w in new]
+        self.tell(*(f"{w.name} is built and serves" for w in new))
         self.put(new)
 
     def give_up(self) -> None:
@@ -198,8 +161,9 @@ class _Work:
             if w.name in self.seen.failed or self.age(w) >= self.policy.boot
         ]
         self.debt += len(dead) + len(stillborn)
-        self.news += [f"{w.name} cannot be mended: it is replaced" for w in dead]
-        self.news += [f"{w.name} could not be built" for w in stillborn]
+        self.warn(*(f"{w.name} cannot be mended: it is replaced" for w in dead))
+        self.warn(*(f"{w.name} could not be built" for w in stillborn))
+        snapshots.distrust(self, [w.image for w in stillborn if w.image])
         self.put(self.enter(w, Phase.DEAD, w.published) for w in dead)
         self.put(self.enter(w, Phase.REMOVING, False) for w in stillborn)
 
@@ -229,7 +193,7 @@ class _Work:
 
     def grow(self) -> None:
         """Add webservers: first those that were about to leave, then new ones."""
-        members = self.of(Phase.BUILDING, Phase.SERVING, Phase.MENDING)
+        members = self.of(*MEMBERS)
         due = self.target - len(members)
         self.debt = min(self.debt, max(0, due))
         if due <= 0:
@@ -246,8 +210,9 @@ class _Work:
         owed = max(0, count - free)
         self.debt -= owed
         self.replaced += (self.clock,) * owed
+        image = snapshots.usable(self)
         self.webservers += [
-            Webserver(f"web{self.next + number}", Phase.BUILDING, self.clock)
+            Webserver(f"web{self.next + number}", Phase.BUILDING, self.clock, image=image)
             for number in range(count)
         ]
         self.next += count
@@ -257,7 +222,7 @@ class _Work:
 
     def shrink(self) -> None:
         """Let those go that are too many: unfinished and failing ones first, then the newest."""
-        members = self.of(Phase.BUILDING, Phase.SERVING, Phase.MENDING)
+        members = self.of(*MEMBERS)
         surplus = len(members) - self.target
         if surplus <= 0:
             return
@@ -268,31 +233,17 @@ class _Work:
         unwell = [w for w in serving if w.failures]
         well = [w for w in serving if not w.failures]
         leaving = [*unwell, *reversed(well[self.target :])][:surplus]
+        self.tell(*(f"{w.name} is one too many: it leaves" for w in (*spare, *leaving)))
         self.put(self.enter(w, Phase.DRAINING, False) for w in leaving)
 
     def keep_one_published(self) -> None:
         """Keep an address in DNS: the likeliest to answer, if all were taken out."""
         if any(w.published for w in self.webservers):
             return
-        for phase in (Phase.SERVING, Phase.MENDING, Phase.DEAD, Phase.DRAINING):
+        for phase in (Phase.SERVING, Phase.AWAY, Phase.MENDING, Phase.WORKING, Phase.DEAD,
+                      Phase.DRAINING):  # fmt: skip
             present = [w for w in self.of(phase) if not w.missing]
             if present:
                 best = min(present, key=lambda w: w.failures)
                 self.put([best._replace(published=True)])
                 return
-
-    def result(self, now: float) -> Decision:
-        """Return the decision."""
-        conditions = frozenset(self.conditions)
-        new = [text for text in self.conditions if text not in self.fleet.told]
-        fleet = replace(
-            self.fleet,
-            webservers=tuple(self.webservers),
-            clock=self.clock,
-            last=now,
-            debt=self.debt,
-            replaced=self.replaced,
-            told=conditions,
-            next=self.next,
-        )
-        return Decision(fleet, tuple(self.mended), (*self.news, *new))

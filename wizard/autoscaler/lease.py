@@ -5,19 +5,26 @@ before it asked for it, others wait from when they first saw it unchanged, each 
 clock, and the holder stops `margin` earlier than anybody else may begin. The lease's number grows
 with every new leader; the fleet's record carries it, and is written conditionally as well, so a
 leader of yesterday that wakes up cannot write down, and thus not begin, anything.
+
+The object is signed, as webservers can write to the bucket too: where one of them has put something
+else there, or has taken it away, who holds the lease writes it again, and others wait as long as
+for any holder that does not renew.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from wizard.autoscaler.signed import sealed, unsealed
 from wizard.errors import BuildUsbError
+from wizard.secrets import Secret
 
 KEY = "autoscaler/lease.json"
+_UNKNOWN = "?"
+"""Who holds a lease that was damaged, forged or taken away."""
 
 
 class Store(Protocol):
@@ -56,27 +63,35 @@ class Term:
 
 
 class Lease:
-    """One autoscaler's view of the lease. `term` and `margin` in seconds: after `term` without a
-    renewal others may take over; the holder counts on `term - margin` only."""
+    """One autoscaler's view of the lease, signed by a key from `seed`. `term` and `margin` in
+    seconds: after `term` without a renewal others may take over; the holder counts on
+    `term - margin` only."""
 
     def __init__(
         self,
         store: Store,
         name: str,
+        seed: Secret,
         *,
         term: float = 30.0,
         margin: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._name, self._clock = store, name, clock
+        self._store, self._name, self._seed, self._clock = store, name, seed, clock
         self.term, self.margin = term, margin
         self._known: Term | None = None
+        self._least = 0
         self._held_until = float("-inf")
 
     @property
     def number(self) -> int:
         """Return the number of the lease last seen, 0 before any was."""
         return self._known.number if self._known else 0
+
+    def exceed(self, number: int) -> None:
+        """Have a number above this one from the next renewal on: somebody has taken the object
+        that remembered it away. Whoever does not hold the lease any more cannot renew it."""
+        self._least = max(self._least, number + 1)
 
     @property
     def holder(self) -> str:
@@ -100,13 +115,14 @@ class Lease:
         stored = self._store.get(KEY)
         found = self._read(stored, asked)
         if found is None:
-            return self._write(asked, self.number + 1, if_absent=True)
-        if found.holder == self._name and self.is_held():
-            return self._write(asked, found.number, etag=found.etag)
+            return self._write(asked, 1, "")
+        if self.is_held() and found.holder in (self._name, _UNKNOWN):
+            number = found.number + (found.holder == _UNKNOWN)
+            return self._write(asked, number, found.etag)
         if found.holder and asked - found.seen < self.term:
             self._held_until = float("-inf")
             return False
-        return self._write(asked, found.number + 1, etag=found.etag)
+        return self._write(asked, found.number + 1, found.etag)
 
     def give_up(self) -> None:
         """Let the next one lead at once; an error is no matter, the lease ends by itself."""
@@ -114,23 +130,31 @@ class Lease:
         self._held_until = float("-inf")
         if known and held:
             try:
-                self._store.put(KEY, _document("", known.number), if_etag=known.etag)
+                self._store.put(KEY, self._document("", known.number), if_etag=known.etag)
             except BuildUsbError:
                 return
 
     def _read(self, stored: Stored | None, now: float) -> Term | None:
-        if stored is None:
+        """Return the lease as it is now; None if there was never one."""
+        known, etag = self._known, stored.etag if stored else ""
+        if known is None and stored is None:
             return None
-        if self._known is None or self._known.etag != stored.etag:
-            holder, number = _parse(stored.data)
+        if known is None or known.etag != etag:
+            holder, number = self._parse(stored.data) if stored else (_UNKNOWN, 0)
+            # whoever writes nonsense again and again does not put the takeover off
+            again = known is not None and known.holder == holder == _UNKNOWN
+            seen = known.seen if known and again else now
             # numbers never go back, whatever somebody wrote into the object
-            self._known = Term(holder, max(number, self.number), stored.etag, now)
+            self._known = Term(holder, max(number, self.number), etag, seen)
         return self._known
 
-    def _write(
-        self, asked: float, number: int, *, etag: str | None = None, if_absent: bool = False
-    ) -> bool:
-        new = self._store.put(KEY, _document(self._name, number), if_etag=etag, if_absent=if_absent)
+    def _write(self, asked: float, number: int, etag: str) -> bool:
+        number = max(number, self._least)
+        data = self._document(self._name, number)
+        if etag:
+            new = self._store.put(KEY, data, if_etag=etag)
+        else:
+            new = self._store.put(KEY, data, if_absent=True)
         if new is None:
             self._held_until = float("-inf")
             return False
@@ -138,17 +162,15 @@ class Lease:
         self._held_until = asked + self.term - self.margin
         return True
 
+    def _document(self, holder: str, number: int) -> bytes:
+        # the time makes every renewal another version: equal bytes would have an equal ETag
+        values = {"holder": holder, "number": number, "renewed": time.time_ns()}
+        return sealed(self._seed, KEY, values)
 
-def _document(holder: str, number: int) -> bytes:
-    # the time makes every renewal another version: equal bytes would have an equal ETag
-    values = {"version": 1, "holder": holder, "number": number, "renewed": time.time_ns()}
-    return json.dumps(values).encode()
-
-
-def _parse(data: bytes) -> tuple[str, int]:
-    """Return holder and number; a lease that cannot be read is nobody's."""
-    try:
-        values = json.loads(data)
-        return str(values["holder"]), int(values["number"])
-    except (ValueError, KeyError, TypeError):
-        return "", 0
+    def _parse(self, data: bytes) -> tuple[str, int]:
+        """Return holder and number."""
+        try:
+            values = unsealed(self._seed, KEY, data)
+            return str(values["holder"]), int(values["number"])
+        except (ValueError, KeyError, TypeError):
+            return _UNKNOWN, 0

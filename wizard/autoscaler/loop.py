@@ -14,11 +14,13 @@ from dataclasses import replace
 
 from wizard.answers.model import Answers
 from wizard.autoscaler.crew import Crew
-from wizard.autoscaler.decide import decide, target
-from wizard.autoscaler.fleet import Fleet, Phase, Policy, Seen, Webserver
+from wizard.autoscaler.decide import decide
+from wizard.autoscaler.draft import News
+from wizard.autoscaler.fleet import Fleet, Phase, Policy, Request, Seen, Webserver, Work
 from wizard.autoscaler.lease import Lease
 from wizard.autoscaler.observe import Observer
-from wizard.engine import fleets
+from wizard.autoscaler.schedule import Wish
+from wizard.engine import fleets, mailing
 from wizard.engine.context import Context
 from wizard.engine.fleets import Record
 from wizard.errors import BuildUsbError
@@ -35,14 +37,16 @@ DNS_LAG = 5.0
 
 def policy(answers: Answers) -> Policy:
     """Return the static criteria of the answers."""
-    scaling = answers.scaling
+    scaling, dns = answers.scaling, answers.dns
+    # nobody but the proxies learns of webservers behind them
+    remembered = 0 if dns.proxied else dns.ttl
     return Policy(
         minimum=scaling.minimum,
         maximum=scaling.maximum,
         interval=float(scaling.health.interval),
         failures=scaling.health.failures,
         mend=max(MEND, 2.0 * scaling.health.interval),
-        ttl=answers.dns.ttl + DNS_LAG,
+        ttl=remembered + DNS_LAG,
     )
 
 
@@ -54,7 +58,7 @@ class Loop:
         self._context = context
         self._name = name
         self._policy = policy(context.answers)
-        self._lease = Lease(context.bucket, name)
+        self._lease = Lease(context.bucket, name, fleets.seed(context))
         self._observer = Observer(context)
         self._crew: Crew | None = None
         self._over = threading.Event()
@@ -101,19 +105,23 @@ class Loop:
                 self._crew = None
             return
         found = fleets.load(self._context)
-        if found is None or found[0].lease > self._lease.number:
-            return  # the first deploy is not done yet; or another one leads by now
+        if found is None:
+            return  # the first deploy is not done yet
+        if found[0].lease > self._lease.number:
+            # another one leads by now; or the lease that remembered the number was taken away
+            self._lease.exceed(found[0].lease)
+            return
         record, etag = found
+        lead: tuple[News, ...] = ()
         if self._crew is None:
             self._crew = Crew(self._context, self._lease.is_held)
             self._crew.kept = record.keeper
-            record = record.telling((f"{self._name} leads",))
+            lead = (News(f"{self._name} leads"),)
         present = self._listing()
         keeper = _keeper(record.fleet, self._crew.kept)
         fleets.adapt(self._context, record.fleet, keeper, present or {})
         wish = fleets.load_wish(self._context)
-        wanted = fleets.wanted_now(self._context, wish)
-        seen = self._look(record.fleet, wanted, wish.paused, present)
+        seen = self._look(record.fleet, wish, present, keeper)
         decision = decide(self._policy, record.fleet, seen, time.time())
         record = replace(
             record,
@@ -121,14 +129,30 @@ class Loop:
             lease=self._lease.number,
             leader=self._name,
             keeper=self._crew.kept,
-            wanted=target(self._policy, wanted),
-        ).telling(decision.told)
+            wanted=self._policy.target(seen.wanted),
+        )
+        record = self._telling(record, (*lead, *decision.told))
         if not self._lease.is_held() or fleets.save(self._context, record, etag) is None:
             log.warning("nothing is done: somebody else has written the fleet")
             return
-        for text in decision.told:
-            log.info("%s", text)
+        for news in decision.told:
+            log.info("%s", news.text)
         self._carry_out(record, decision.mend, present)
+        if batch := record.outbox.due(record.fleet.clock):
+            self._crew.post(batch)
+
+    def _telling(self, record: Record, told: tuple[News, ...]) -> Record:
+        """Return the record with what happened, and the mail that is to be sent about it."""
+        assert self._crew is not None
+        answers, clock = self._context.answers, record.fleet.clock
+        if mailing.account(answers) is None:
+            return record.telling(told)
+        ended = self._crew.mailed()
+        if ended:
+            outbox = record.outbox.ended(ended[0], clock, well=ended[1])
+            record = replace(record, outbox=outbox)
+        record = record.telling(told, answers.notifications.level)
+        return replace(record, outbox=record.outbox.begin(f"{answers.name}.fleet", clock))
 
     def _carry_out(
         self, record: Record, mend: tuple[str, ...], present: dict[str, Machine] | None
@@ -146,7 +170,7 @@ class Loop:
             return None
 
     def _look(
-        self, fleet: Fleet, wanted: int, paused: bool, present: dict[str, Machine] | None
+        self, fleet: Fleet, wish: Wish, present: dict[str, Machine] | None, keeper: str
     ) -> Seen:
         crew = self._crew
         assert crew is not None
@@ -154,24 +178,39 @@ class Loop:
         def askable(webserver: Webserver) -> bool:
             if webserver.phase is Phase.BUILDING:
                 return webserver.name in crew.built
-            return webserver.phase is not Phase.REMOVING
+            return webserver.phase not in (Phase.WORKING, Phase.REMOVING)
 
-        clock = fleet.clock
-        drained = [w.name for w in fleet.of(Phase.DRAINING) if clock - w.since >= self._policy.ttl]
+        # the decision counts up to two intervals more: whoever it may let go is asked for now
+        clock = fleet.clock + 2 * self._policy.interval
+        leaving = fleet.of(Phase.DRAINING, Phase.AWAY)
+        drained = [w.name for w in leaving if clock - w.since >= self._policy.ttl]
         return Seen(
-            wanted=wanted,
-            paused=paused,
+            wanted=fleets.wanted_now(self._context, wish),
+            paused=wish.paused,
             checks=self._observer.checks(w.name for w in fleet.webservers if askable(w)),
             existing=None if present is None else frozenset(present),
             busy=self._observer.busy(drained),
             failed=frozenset(crew.failed),
+            request=_request(wish, self._context.recipe),
+            worked=dict(crew.worked),
+            recipe=self._context.recipe,
+            made=crew.made,
+            keeper=keeper,
         )
+
+
+def _request(wish: Wish, recipe: str) -> Request | None:
+    """Return the work that was asked for last, if this autoscaler can do it: who still works by
+    another recipe configures nobody."""
+    if not wish.work or (wish.work == Work.CONFIGURE and wish.recipe != recipe):
+        return None
+    return Request(wish.works, Work(wish.work), wish.work_by, wish.recipe)
 
 
 def _keeper(fleet: Fleet, kept: str) -> str:
     """Return the webserver that is to keep certificate and cron: the one that does, if it is not
     about to go, else the oldest that serves."""
-    staying = fleet.of(Phase.SERVING, Phase.MENDING)
+    staying = fleet.of(Phase.SERVING, Phase.MENDING, Phase.AWAY, Phase.WORKING)
     if kept in {w.name for w in staying}:
         return kept
     well = [w.name for w in staying if w.phase is Phase.SERVING and not w.failures]

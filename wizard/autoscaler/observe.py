@@ -16,7 +16,14 @@ log = logging.getLogger("autoscaler")
 # an argument passes nginx's page cache by: PHP and the database must answer as well
 _PAST_CACHE = "build-usb=health"
 _SSH_SECONDS = 5.0
-_COUNT = ("ss", "-Htn", "state", "established", "( sport = :443 or sport = :80 )")
+_OPEN = ("established", "close-wait", "fin-wait-1", "closing", "last-ack")
+"""A socket that nginx has closed may have much left to send: it is in one of the later states."""
+_COUNT = (
+    "ss",
+    "-Htn",
+    *(word for state in _OPEN for word in ("state", state)),
+    "( sport = :443 or sport = :80 )",
+)
 
 
 class Observer:
@@ -26,8 +33,10 @@ class Observer:
         self._context = context
         self._root = open.authority(context.answers, context.services).root
         health = context.answers.scaling.health
-        mark = "&" if "?" in health.path else "?"
-        self._path = f"{health.path}{mark}{_PAST_CACHE}"
+        # own code may say itself where it is well
+        path = context.plan.application.health_path if health.path == "/" else health.path
+        mark = "&" if "?" in path else "?"
+        self._path = f"{path}{mark}{_PAST_CACHE}"
         self._seconds = float(health.timeout)
         self._pool = ThreadPoolExecutor(50, thread_name_prefix="look")
 

@@ -23,7 +23,10 @@ class Entry:
 class Wish:
     """What a person asked for: a number of webservers (None: what the schedule says), or a pause.
 
-    `version` counts the wishes of a deployment; `by` and `at` (UTC) tell who and when.
+    `version` counts the wishes of a deployment; `by` and `at` (UTC) tell who and when. `work` is
+    what was asked to be done to one webserver after the other (see fleet.Work; empty: nothing yet),
+    `works` how often work was asked for, `work_by` by whom last; `recipe` what webservers are to be
+    made by then.
     """
 
     version: int = 0
@@ -31,6 +34,10 @@ class Wish:
     paused: bool = False
     by: str = ""
     at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    work: str = ""
+    works: int = 0
+    work_by: str = ""
+    recipe: str = ""
 
 
 def last_change(

@@ -1,8 +1,10 @@
-"""Commands for deployments in production mode: scale, pause-scaling, resume-scaling."""
+"""Commands for production mode: scale, roll, pause-scaling, resume-scaling, dashboard."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 
 from wizard.cli.common import open_home, say
 from wizard.errors import ExitCode, UsageError
@@ -23,6 +25,40 @@ def scale(arguments: argparse.Namespace) -> int:
     say(f"{deployment.name} is asked for {asked}; build-usb status shows how far it is")
     if wish.paused:
         say("its scaling is paused: nothing is added or removed before build-usb resume-scaling")
+    return ExitCode.OK
+
+
+def roll(arguments: argparse.Namespace) -> int:
+    """Ask for work on one webserver after the other."""
+    from wizard.autoscaler.fleet import Work
+    from wizard.operations import scaling, session
+
+    home = open_home(arguments)
+    deployment = session.choose(home, arguments.name)
+    opened = session.unlock(home, arguments.passphrase_file)
+    wish = scaling.roll(opened, deployment, Work(arguments.work))
+    say(f"{deployment.name} is asked for it, one webserver after the other; build-usb status shows "
+        "how far it is")  # fmt: skip
+    if wish.paused:
+        say("its scaling is paused: nothing begins before build-usb resume-scaling")
+    return ExitCode.OK
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Show the autoscalers' status page until Ctrl-C."""
+    from wizard.operations import session
+    from wizard.operations.dashboard import Dashboard
+
+    home = open_home(arguments)
+    deployment = session.choose(home, arguments.name)
+    opened = session.unlock(home, arguments.passphrase_file)
+    shown = Dashboard(opened, deployment, arguments.port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(shown.url, flush=True)
+    say(f"the autoscalers' page, as JSON at {shown.url}status.json; Ctrl+C ends it")
+    with contextlib.suppress(KeyboardInterrupt):
+        shown.serve()
+    shown.close()
     return ExitCode.OK
 
 

@@ -1,21 +1,19 @@
 """What autoscalers and the build machine tell each other through the deployment's bucket: the
-fleet, and what people wish of it.
-
-Machines can write to the bucket, webservers too, so each document carries an HMAC by a key that
-only the build machine and the autoscalers have.
+fleet, and what people wish of it, each signed (see autoscaler.signed).
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from wizard.autoscaler.fleet import Fleet, Phase, Webserver
+from wizard.agent.outbox import Note, Outbox
+from wizard.agent.outbox import wanted as wanted_notes
+from wizard.autoscaler.draft import News
+from wizard.autoscaler.fleet import Fleet, Phase, Roll, Snapshot, Webserver, Work
 from wizard.autoscaler.schedule import Entry, Wish, wanted
+from wizard.autoscaler.signed import sealed, unsealed
 from wizard.engine.context import Context
 from wizard.engine.state import MachineState, State
 from wizard.errors import ProviderError, UsageError
@@ -28,7 +26,6 @@ from wizard.storage.base import Bucket
 
 FLEET_KEY = "autoscaler/fleet.json"
 WISH_KEY = "autoscaler/wish.json"
-_VERSION = 1
 _EVENTS_KEPT = 60
 _TRIES = 5
 
@@ -36,7 +33,8 @@ _TRIES = 5
 @dataclass(frozen=True)
 class Record:
     """The fleet as it was written last: by whom, as the how manieth leader, which webserver keeps
-    certificate and cron, how many are wanted, and what happened (ISO 8601 in UTC, text)."""
+    certificate and cron, how many are wanted, what happened (ISO 8601 in UTC, text), and what of
+    that people are still to be told by mail."""
 
     fleet: Fleet = field(default_factory=Fleet)
     lease: int = 0
@@ -44,12 +42,18 @@ class Record:
     keeper: str = ""
     wanted: int = 0
     events: tuple[tuple[str, str], ...] = ()
+    outbox: Outbox = field(default_factory=Outbox)
 
-    def telling(self, told: tuple[str, ...]) -> Record:
-        """Return the record with these events, of now, added."""
+    def telling(self, told: tuple[News, ...], least: str = "") -> Record:
+        """Return the record with these events, of now, added; those that are at least of the level
+        `least`, if one is named, are to be mailed."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        events = (*self.events, *((now, text) for text in told))
-        return replace(self, events=events[-_EVENTS_KEPT:])
+        events = (*self.events, *((now, news.text) for news in told))
+        notes = (Note(now, news.level, news.text) for news in told)
+        outbox = (
+            self.outbox.add(wanted_notes(notes, least), self.fleet.clock) if least else Outbox()
+        )
+        return replace(self, events=events[-_EVENTS_KEPT:], outbox=outbox)
 
 
 def seed(context: Context) -> Secret:
@@ -78,8 +82,9 @@ def save(context: Context, record: Record, etag: str | None) -> str | None:
     assert context.bucket is not None
     values = asdict(record)
     values["fleet"]["told"] = sorted(record.fleet.told)
+    values["outbox"] = record.outbox.to_plain()
     values["fleet"]["webservers"] = [w._asdict() for w in record.fleet.webservers]
-    data = _signed(seed(context), FLEET_KEY, values)
+    data = sealed(seed(context), FLEET_KEY, values)
     if etag is None:
         return context.bucket.put(FLEET_KEY, data, if_absent=True)
     return context.bucket.put(FLEET_KEY, data, if_etag=etag)
@@ -91,17 +96,20 @@ def load_wish(context: Context) -> Wish:
 
 
 def make_wish(context: Context, by: str, **changes: Any) -> Wish:
-    """Change the wish (`webservers`, `paused`) and return it as it was written."""
+    """Change the wish (`webservers`, `paused`, `work` with its `recipe`) and return it as it was
+    written."""
     assert context.bucket is not None
     for _ in range(_TRIES):
         old, etag = _wish(context)
         now = datetime.now(UTC)
         new = replace(old, version=old.version + 1, by=by, at=now, **changes)
+        if "work" in changes:
+            new = replace(new, works=old.works + 1, work_by=by, by=old.by)
         if "webservers" not in changes:
             # a pause must not make an old number younger than the schedule's last change
             new = replace(new, at=old.at if old.webservers is not None else now)
         values = {**asdict(new), "at": new.at.isoformat()}
-        data = _signed(seed(context), WISH_KEY, values)
+        data = sealed(seed(context), WISH_KEY, values)
         condition: dict[str, Any] = {"if_absent": True} if etag is None else {"if_etag": etag}
         if context.bucket.put(WISH_KEY, data, **condition) is not None:
             return new
@@ -139,8 +147,8 @@ def begin(context: Context) -> Record:
         return found[0]
     names = [m.name for m in context.plan.of_role(Role.WEBSERVER)]
     webservers = tuple(Webserver(name, Phase.SERVING, published=True) for name in names)
-    fleet = Fleet(webservers=webservers, next=len(names) + 1)
-    record = Record(fleet, keeper=names[0], wanted=len(names)).telling(("deployed",))
+    fleet = Fleet(webservers=webservers, next=len(names) + 1, recipe=context.recipe)
+    record = Record(fleet, keeper=names[0], wanted=len(names)).telling((News("deployed"),))
     if save(context, record, None) is None:
         raise ProviderError("the fleet was written by somebody else", where=FLEET_KEY)
     return record
@@ -185,7 +193,9 @@ def _adapted(
             if name in known:
                 machines[name] = known[name]
         elif name in known and known[name].id == machine.id:
-            machines[name] = known[name]
+            # whoever looked while it was built has seen it with its first host key
+            rotated = known[name].rotated or webserver.phase is not Phase.BUILDING
+            machines[name] = replace(known[name], rotated=rotated)
         else:
             machines[name] = MachineState(
                 id=machine.id,
@@ -194,6 +204,7 @@ def _adapted(
                 private_address=machine.private_address,
                 public_address=machine.public_address,
                 access_address=machine.access_address,
+                ipv6=machine.ipv6,
                 host_key=host_key(context, name).public,
                 rotated=webserver.phase is not Phase.BUILDING,
             )
@@ -224,16 +235,20 @@ def _record(values: dict[str, Any]) -> Record:
                     "webservers": webservers,
                     "replaced": tuple(fleet["replaced"]),
                     "told": frozenset(fleet["told"]),
+                    "roll": _roll(fleet.get("roll")),
+                    "snapshot": Snapshot(**fleet.get("snapshot", {})),
                 }
             ),
             "events": tuple((at, text) for at, text in values["events"]),
+            "outbox": Outbox.from_plain(values["outbox"]) if "outbox" in values else Outbox(),
         }
     )
 
 
-def _signed(key: Secret, name: str, values: dict[str, Any]) -> bytes:
-    text = json.dumps(values, sort_keys=True)
-    return json.dumps({"version": _VERSION, "values": text, "mac": _mac(key, name, text)}).encode()
+def _roll(values: dict[str, Any] | None) -> Roll | None:
+    if values is None:
+        return None
+    return Roll(**{**values, "work": Work(values["work"]), "left": tuple(values["left"])})
 
 
 def _read(bucket: Bucket, name: str, key: Secret) -> tuple[dict[str, Any], str] | None:
@@ -241,12 +256,8 @@ def _read(bucket: Bucket, name: str, key: Secret) -> tuple[dict[str, Any], str] 
     if stored is None:
         return None
     try:
-        document = json.loads(stored.data)
-        text = str(document["values"])
-        if not hmac.compare_digest(_mac(key, name, text), str(document["mac"])):
-            raise ValueError("its signature is not the deployment's")
-        values: dict[str, Any] = json.loads(text)
-    except (ValueError, KeyError, TypeError) as error:
+        return unsealed(key, name, stored.data), stored.etag
+    except ValueError as error:
         raise ProviderError(
             "a document of the autoscalers is damaged or forged; nothing is done on its word",
             where=f"{bucket.name}/{name}",
@@ -254,9 +265,3 @@ def _read(bucket: Bucket, name: str, key: Secret) -> tuple[dict[str, Any], str] 
             cure="look who wrote it; put an older version of the object back, or delete it and "
             "deploy again",
         ) from error
-    return values, stored.etag
-
-
-def _mac(key: Secret, name: str, text: str) -> str:
-    secret = hashlib.sha256(b"documents\n" + key.reveal().encode()).digest()
-    return hmac.new(secret, f"{name}\n{text}".encode(), hashlib.sha256).hexdigest()

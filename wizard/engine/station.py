@@ -8,29 +8,39 @@ Not in it: the administrator's password, the build machine's key, and what opens
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from wizard.answers import loader
-from wizard.answers.model import Answers
-from wizard.answers.sections import CredentialSource
-from wizard.engine import fleets, open
+from wizard.dns.base import Edge
+from wizard.engine import fleets, open, origin, scaler_credentials
+from wizard.engine.code import SETTINGS
 from wizard.engine.context import Context
+from wizard.engine.repository import Code
 from wizard.engine.state import MachineState, State
 from wizard.errors import HomeError
 from wizard.home import keys
 from wizard.home.home import Home
-from wizard.home.store import SecretStore
 from wizard.home.vault import Vault
+from wizard.machines.job import CodeSettings
 from wizard.plan.build import build
-from wizard.providers.base import Door, ManagedDatabase, Network, Services
+from wizard.plan.model import Plan
+from wizard.providers.base import (
+    AcmeAuthority,
+    DatabaseFacts,
+    Door,
+    ManagedDatabase,
+    Network,
+    ProviderFacts,
+    Size,
+)
 from wizard.rules import Role
 from wizard.secrets import Secret
 
-_VERSION = 1
+_VERSION = 2
 _OWN_KEY = "scaler_key"
 OTHER_LOGIN = "other_login"
 """The public key of the build machine, which may log in to what an autoscaler makes."""
@@ -56,12 +66,19 @@ def logins(context: Context) -> tuple[str, ...]:
     return own, other.reveal() if other else keys.key_pair(context.secrets, _OWN_KEY).public
 
 
-def document(context: Context, name: str, identities: dict[str, Secret]) -> Secret:
-    """Return the station of the autoscaler `name`; `identities` are the machines' (age)."""
+def document(
+    context: Context, name: str, identities: dict[str, Secret], settings: Secret | None = None
+) -> Secret:
+    """Return the station of the autoscaler `name`; `identities` are the machines' (age), `settings`
+    the settings file of own code."""
     assert context.network is not None
     plan, secrets = context.plan, context.secrets
     fleets.seed(context)  # made now, if that was not done before
-    answers, credentials = _carried(context.answers, context.credentials)
+    answers, credentials = scaler_credentials.carried(context.answers, context.credentials)
+    own = secrets.get(open.STORAGE_KEY)
+    if own is not None and "object-storage" in credentials:
+        # the user's own opens more than an autoscaler may
+        credentials["object-storage"] = own
     lasting = [m for m in context.state.machines.values() if m.role is not Role.WEBSERVER]
     machines = [
         asdict(m)
@@ -70,17 +87,26 @@ def document(context: Context, name: str, identities: dict[str, Secret]) -> Secr
     ]
     taken = {n: s for n, s in secrets.items() if n in _CARRIED or n.startswith("database_tls.")}
     taken |= {f"age_identity.{n}": identity for n, identity in identities.items()}
+    if settings is not None:
+        taken[SETTINGS] = settings
     taken["ssh_key"] = keys.key_pair(secrets, _OWN_KEY).private
     taken[OTHER_LOGIN] = Secret(keys.key_pair(secrets, "ssh_key").public)
     door = context.services.door
+    authority = None if origin.is_chosen(context) else open.authority(answers, context.services)
     values = {
         "version": _VERSION,
         "name": name,
         "deployment": plan.deployment,
         "answers": loader.dumps(answers),
         "bucket": plan.bucket.name,
+        "recipe": context.recipe,
+        "code": asdict(context.code.settings) if context.code else None,
+        "facts": _facts(plan),
+        "edge": asdict(plan.edge) if plan.edge else None,
         "network": asdict(context.network),
         "database": _database(context.database),
+        "authority": asdict(authority) if authority else None,
+        "apis": open.other_apis(),
         "door": {"url": door.url, "token": door.token.reveal()} if door else None,
         "machines": machines,
         "secrets": {n: secret.reveal() for n, secret in sorted(taken.items())},
@@ -109,6 +135,8 @@ def open_station(station: Station, folder: Path) -> Context:
     """Return the context of this autoscaler's work, connected; `folder` (of the memory, not of the
     disk) is for what a build home keeps and is of no use after the process."""
     values = station.values
+    # where vendors are asked is the build machine's word: this machine was given no environment
+    os.environ.update(values["apis"])
     answers = loader.loads(values["answers"], "the station")
     home = Home.open(folder)
     vault = Vault(keys.generate_age_identity())
@@ -117,13 +145,12 @@ def open_station(station: Station, folder: Path) -> Context:
     secrets, credentials = deployment.vault(vault), home.vault(vault)
     for store, name in ((secrets, "secrets"), (credentials, "credentials")):
         store.update({key: Secret(text) for key, text in values[name].items()})
-    account = open.account(answers, credentials)
+    account = scaler_credentials.account(answers, credentials)
     door = values["door"] and Door(values["door"]["url"], Secret(values["door"]["token"]))
     provider = open.provider(answers.provider.name, home, account, door)
-    edge = None
-    if answers.dns.proxied:
-        edge = open.dns(answers, Services(), credentials).edge()
-    plan = build(answers, provider.facts(), values["bucket"], edge)
+    told = values["edge"]
+    edge = Edge(**{**told, "networks": tuple(told["networks"]), "wrong": ()}) if told else None
+    plan = build(answers, _facts_of(values["facts"]), values["bucket"], edge)
     machines = {
         m["name"]: MachineState(**{**m, "role": Role(m["role"])}) for m in values["machines"]
     }
@@ -138,12 +165,27 @@ def open_station(station: Station, folder: Path) -> Context:
         state=State(plan.deployment, plan.bucket.name, machines=machines),
         network=Network(**values["network"]),
         inside=True,
+        recipe=values["recipe"],
+        code=_code(values["code"], folder),
         database=ManagedDatabase(**values["database"], id="", user="", password=Secret(""))
         if values["database"]
         else None,
     )
     context.connect(lambda _what, _done, _total: None)
+    if values["authority"]:
+        authority = AcmeAuthority(**values["authority"])
+        context.services = replace(context.services, acme=authority)
+        context.answers = answers.model_copy(
+            update={"tls": answers.tls.model_copy(update={"authority": None})}
+        )
     return context
+
+
+def _code(values: dict[str, Any] | None, folder: Path) -> Code | None:
+    """Return own code as an autoscaler knows it; its archive is in the bucket."""
+    if values is None:
+        return None
+    return Code(CodeSettings(**{**values, "writable": tuple(values["writable"])}), folder)
 
 
 def _database(found: ManagedDatabase | None) -> dict[str, Any] | None:
@@ -153,24 +195,37 @@ def _database(found: ManagedDatabase | None) -> dict[str, Any] | None:
     return {key: getattr(found, key) for key in ("name", "host", "port", "authority")}
 
 
-def _carried(answers: Answers, credentials: SecretStore) -> tuple[Answers, dict[str, Secret]]:
-    """Return the answers with every credential named as one of the home, and these."""
-    values = yaml.safe_load(loader.dumps(answers))
-    taken: dict[str, Secret] = {}
+def _facts(plan: Plan) -> dict[str, Any]:
+    """Return what the plan was made of, so that autoscalers need no right to ask for it, and go on
+    when the provider offers something else."""
 
-    def take(source: CredentialSource | None, *path: str) -> None:
-        if source is None:
-            return
-        name = "-".join(path).replace("_", "-")
-        taken[name] = open.credential(source, credentials, ".".join(path))
-        place = values
-        for key in path[:-1]:
-            place = place[key]
-        place[path[-1]] = {"home": name}
+    def plain(size: Size) -> dict[str, Any]:
+        return asdict(size) | {"monthly_price": str(size.monthly_price)}
 
-    take(answers.provider.credentials, "provider", "credentials")
-    take(answers.dns.credentials, "dns", "credentials")
-    take(answers.object_storage.credentials, "object_storage", "credentials")
-    if answers.dns.rfc2136 is not None:
-        take(answers.dns.rfc2136.key, "dns", "rfc2136", "key")
-    return loader.loads(yaml.safe_dump(values), "the answers"), taken
+    rented = plan.database
+    return {
+        "region": plan.region,
+        "image": plan.machines[0].image,
+        "sizes": {m.role: plain(m.size) for m in plan.machines},
+        "database": {"size": plain(rented.size), "port": rented.port} if rented else None,
+    }
+
+
+def _facts_of(values: dict[str, Any]) -> ProviderFacts:
+    def size(told: dict[str, Any]) -> Size:
+        return Size(**told | {"monthly_price": Decimal(told["monthly_price"])})
+
+    sizes = {Role(role): size(told) for role, told in values["sizes"].items()}
+    rented = values["database"]
+    database = size(rented["size"]) if rented else None
+    return ProviderFacts(
+        regions=(values["region"],),
+        images=(values["image"],),
+        sizes=tuple(sizes.values()),
+        currency="",
+        default_size={role: known.name for role, known in sizes.items()},
+        bucket_monthly_price=Decimal(0),
+        disk_monthly_price=Decimal(0),
+        ipv6=True,
+        databases=DatabaseFacts((database,), database.name, rented["port"]) if database else None,
+    )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wizard.answers.model import Answers
+from wizard.autoscaler.fleet import Roll, Snapshot, Work
 from wizard.autoscaler.schedule import Wish
-from wizard.engine import fleets
+from wizard.engine import fleets, rolling
 from wizard.engine.context import Context
 from wizard.engine.fleets import Record
 from wizard.errors import UsageError
@@ -21,19 +20,28 @@ from wizard.operations.session import Session, make_context, read_answers, read_
 
 SCHEDULE, PAUSE, RESUME = "schedule", "pause", "resume"
 """What may be asked for beside a number."""
+WORKS = {
+    Work.UPGRADE: "install upgrades, reboot if they ask for it",
+    Work.REBOOT: "reboot",
+    Work.CERTIFICATE: "order a new certificate",
+}
+"""Work on one webserver after the other that may be asked for, in words."""
 _EVENTS_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class FleetStatus:
     """The autoscalers' own account: how many webservers are wanted, who leads, each webserver's
-    phase, whether DNS answers with it, what was wished, what happened last."""
+    phase, whether DNS answers with it, what was wished, what happened last; the work that goes on
+    or went on last, and the snapshot that new webservers are built from."""
 
     wanted: int
     leader: str
     webservers: tuple[tuple[str, str, bool], ...]
     wish: Wish
     events: tuple[tuple[str, str], ...]
+    roll: Roll | None = None
+    snapshot: Snapshot = field(default_factory=Snapshot)
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -45,6 +53,12 @@ class FleetStatus:
                 for name, phase, published in self.webservers
             ],
             "wish": {**vars(self.wish), "at": self.wish.at.isoformat()},
+            "roll": asdict(self.roll) if self.roll else None,
+            "snapshot": {
+                "id": self.snapshot.id,
+                "recipe": self.snapshot.recipe,
+                "making": bool(self.snapshot.making),
+            },
             "events": [{"at": at, "text": text} for at, text in self.events],
         }
 
@@ -57,9 +71,13 @@ class FleetStatus:
             lines.append(
                 f"  asked for    {said}{paused} (by {self.wish.by}, {self.wish.at:%Y-%m-%d %H:%M})"
             )
+        lines += [f"  new ones     are built from {self.snapshot}"]
+        if self.roll and (self.roll.goes_on or self.roll.stopped):
+            lines.append(f"  one by one   {self.roll}")
         for name, phase, published in self.webservers:
             lines.append(f"    {name:<8} {phase}{'' if published else ', not in DNS'}")
-        lines += [f"    {at}  {text}" for at, text in self.events[-_EVENTS_SHOWN:]]
+        for at, text in self.events[-_EVENTS_SHOWN:]:
+            lines.append(f"    {at[:19].replace('T', ' ')}  {text}")
         return lines
 
 
@@ -72,6 +90,8 @@ def fleet_status(context: Context, record: Record) -> FleetStatus:
         webservers=tuple((w.name, str(w.phase), w.published) for w in fleet.webservers),
         wish=fleets.load_wish(context),
         events=record.events,
+        roll=fleet.roll,
+        snapshot=fleet.snapshot,
     )
 
 
@@ -95,6 +115,7 @@ def offered(deployment: DeploymentHome) -> dict[str, str]:
     numbers = range(scaling.minimum, scaling.maximum + 1)
     return (
         {PAUSE: "Pause: add, replace and remove nothing", RESUME: "Go on after a pause"}
+        | {str(work): f"One webserver after the other: {words}" for work, words in WORKS.items()}
         | ({SCHEDULE: "What the schedule says"} if scaling.schedule else {})
         | {str(n): f"{n} webserver{'s' if n > 1 else ''}" for n in numbers}
     )
@@ -104,6 +125,8 @@ def ask(session: Session, deployment: DeploymentHome, what: str) -> Wish:
     """Ask for one of what is `offered`."""
     if what in (PAUSE, RESUME):
         return pause(session, deployment, paused=what == PAUSE)
+    if what in WORKS:
+        return roll(session, deployment, Work(what))
     return scale(session, deployment, None if what == SCHEDULE else int(what))
 
 
@@ -123,6 +146,11 @@ def pause(session: Session, deployment: DeploymentHome, *, paused: bool) -> Wish
     return _wish(session, deployment, lambda _: None, paused=paused)
 
 
+def roll(session: Session, deployment: DeploymentHome, work: Work) -> Wish:
+    """Ask for work on one webserver after the other."""
+    return _wish(session, deployment, lambda _: None, work=str(work))
+
+
 def _wish(
     session: Session, deployment: DeploymentHome, check: Callable[[Context], None], **changes: Any
 ) -> Wish:
@@ -133,7 +161,7 @@ def _wish(
     context.provider.check()
     check(context)
     context.connect(silent)
-    return fleets.make_wish(context, f"{getpass.getuser()}@{socket.gethostname()}", **changes)
+    return fleets.make_wish(context, rolling.me(), **changes)
 
 
 def _refuse_without(deployment: DeploymentHome, answers: Answers) -> None:
