@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wizard.agent import backup
+from wizard.agent import backup, mail
 from wizard.agent.errors import AgentError
 
 VERSION = 1
@@ -56,9 +56,12 @@ class Edge:
 class Config:
     """What the agent knows for certain about its machine.
 
-    `build_machine` is an IPv4 address or network; `shared_config` a mount point and
+    `ipv6` is the address that names lead to beside the public one, or empty; `build_machine` an
+    address or network; `shared_config` a mount point and
     `shared_config_unit` the systemd unit that mounts it; `services` are units (patterns allowed)
-    that must be active; `certificate` a PEM file, or empty; `backup` what this machine backs up.
+    that must be active; `certificate` a PEM file, or empty; `files` the file that names the plugins
+    and themes of all webservers that are here, or empty; `backup` what this machine backs up;
+    `mail` how people are told, if they are.
     """
 
     deployment: str
@@ -76,8 +79,11 @@ class Config:
     hosts: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     certificate: str = ""
+    files: str = ""
     edge: Edge | None = None
     backup: backup.Backup | None = None
+    ipv6: str = ""
+    mail: mail.Mail | None = None
 
 
 def load(path: Path) -> Config:
@@ -126,8 +132,11 @@ def parse(values: Any) -> Config:
         hosts=_texts(values, "hosts"),
         services=_texts(values, "services"),
         certificate=_text(values, "certificate", empty=True),
+        files=str(values.get("files", "")),
         edge=_edge(values.get("edge")),
         backup=backup.parse(values.get("backup")),
+        ipv6=_text(values, "ipv6", empty=True),
+        mail=mail.parse(values.get("mail")),
     )
     # ufw closes everything else: without this rule nobody could repair the machine
     if not any(r.kind == "build-machine" and r.port == config.ssh_port for r in config.rules):

@@ -17,9 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wizard.agent import backup
-from wizard.agent.backup import Backup
+from wizard.agent.backup import Backup, parse
 from wizard.agent.errors import AgentError
+from wizard.agent.points import DATABASE, points
+from wizard.agent.restore import restore
 from wizard.agent.state import Places, write_whole
 
 _PREFIX = "content-"
@@ -34,24 +35,24 @@ def begin(order: dict[str, Any], places: Places) -> dict[str, Any]:
     point, hosts it answered to, and `state`: "done" now, "known" from before, "kept".
     """
     marker = places.state / "content.json"
-    known = _read(marker)
+    known = read_marker(marker)
     if known.get("loaded"):
         return {"state": "known", "point": known["point"], "hosts": known["hosts"]}
     with _opened(order, places) as source:
-        database = source.part == backup.DATABASE
-        if database and not known and backup.tables(source, source.database):
+        database = source.part == DATABASE
+        if database and not known and source.server.tables(source.server.database):
             return {"state": "kept", "point": "", "hosts": []}
         point = choose(
-            backup.points(source),
+            points(source.repository, source.parts),
             str(order.get("point", "")),
             str(order.get("period", "")),
             str(order.get("before", "")),
         )
         found = {"point": point["name"], "hosts": point["hosts"]}
-        _write(marker, {**found, "loaded": False})
-        backup.restore(source, point["name"])
+        write_marker(marker, {**found, "loaded": False})
+        restore(source, point["name"])
         naming = _naming(source.folders, point["hosts"])
-        _write(marker, {**found, "loaded": True})
+        write_marker(marker, {**found, "loaded": True})
     return {"state": "done", **found, "naming": len(naming), "files": naming[:_NAMED]}
 
 
@@ -90,10 +91,10 @@ def _opened(order: dict[str, Any], places: Places) -> Iterator[Backup]:
         for name, text in files.items():
             write_whole(Path(folder, name), text.encode())
         paths = {name: str(Path(folder, name)) for name in files}
-        found = backup.parse({**values, **paths, "keep": {}})
+        found = parse({**values, **paths, "keep": {}})
         assert found is not None
-        source = replace(found, foreign=True)
-        backup.require(source)
+        source = replace(found, repository=replace(found.repository, foreign=True))
+        source.repository.require()
         yield source
 
 
@@ -112,7 +113,8 @@ def _naming(folders: tuple[str, ...], hosts: list[str]) -> list[str]:
     return found.stdout.splitlines()
 
 
-def _read(marker: Path) -> dict[str, Any]:
+def read_marker(marker: Path) -> dict[str, Any]:
+    """Return what a marker says; empty: there is none."""
     try:
         values = json.loads(marker.read_bytes())
     except (OSError, ValueError):
@@ -120,5 +122,6 @@ def _read(marker: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _write(marker: Path, values: dict[str, Any]) -> None:
+def write_marker(marker: Path, values: dict[str, Any]) -> None:
+    """Write a marker."""
     write_whole(marker, (json.dumps(values) + "\n").encode())

@@ -28,6 +28,11 @@ SMALLEST, LARGEST = 0.75, 2.0
 _MAXIMUM_BYTES = 1 << 18
 _MAXIMUM_NETWORKS = 500
 _TIMEOUT = 20.0  # seconds
+# version of IP -> its networks, and the widest that is believed
+_KINDS: dict[int, tuple[Any, int]] = {
+    4: (ipaddress.IPv4Network, 8),
+    6: (ipaddress.IPv6Network, 24),
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,9 @@ class Known:
     problem: str = ""
 
 
-def parse(data: bytes) -> tuple[str, ...]:
-    """Return the IPv4 networks of an answer of Cloudflare's API; AgentError if it is none."""
+def parse(data: bytes, old: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the networks of an answer of Cloudflare's API, of the kinds (IPv4, IPv6) that there
+    are in `old`; AgentError if it is none."""
     if len(data) > _MAXIMUM_BYTES:
         raise AgentError(f"larger than {_MAXIMUM_BYTES} bytes")
     try:
@@ -51,23 +57,33 @@ def parse(data: bytes) -> tuple[str, ...]:
     except (ValueError, RecursionError) as error:
         raise AgentError("not JSON, or only a part of it") from error
     result = document.get("result") if isinstance(document, dict) else None
-    listed = result.get("ipv4_cidrs") if isinstance(result, dict) else None
-    if not isinstance(listed, list) or not 0 < len(listed) <= _MAXIMUM_NETWORKS:
-        raise AgentError("no list of networks")
+    networks: list[str] = []
+    for version in sorted(_versions(old)):
+        listed = result.get(f"ipv{version}_cidrs") if isinstance(result, dict) else None
+        if not isinstance(listed, list) or not 0 < len(listed) <= _MAXIMUM_NETWORKS:
+            raise AgentError("no list of networks")
+        networks += _networks(listed, version)
+    return tuple(networks)
+
+
+def _networks(listed: list[Any], version: int) -> list[str]:
+    kind, widest = _KINDS[version]
     try:
         # only text: the module would take whole numbers for addresses as well
-        networks = [ipaddress.IPv4Network(n if isinstance(n, str) else "") for n in listed]
+        networks = [kind(text if isinstance(text, str) else "") for text in listed]
     except ValueError as error:
         raise AgentError(f"not a network: {error}") from error
-    if any(network.prefixlen < 8 for network in networks):
-        raise AgentError("a network larger than /8")
-    return tuple(str(network) for network in ipaddress.collapse_addresses(networks))
+    if any(network.prefixlen < widest for network in networks):
+        raise AgentError(f"a network larger than /{widest}")
+    return [str(network) for network in ipaddress.collapse_addresses(networks)]
 
 
 def refused(old: tuple[str, ...], new: tuple[str, ...]) -> str:
     """Return why a list may not take the place of the last good one, empty if it may."""
-    share = _size(new) / max(1, _size(old))
-    if SMALLEST <= share <= LARGEST:
+    # by their kind: beside those of IPv6, all addresses of IPv4 are nothing
+    shares = [_size(new, version) / _size(old, version) for version in _versions(old)]
+    share = next((one for one in shares if not SMALLEST <= one <= LARGEST), None)
+    if share is None:
         return ""
     return (
         f"the list of proxies holds {share:.0%} of the addresses of the last good one; deploy "
@@ -75,9 +91,14 @@ def refused(old: tuple[str, ...], new: tuple[str, ...]) -> str:
     )
 
 
-def _size(networks: tuple[str, ...]) -> int:
-    whole = ipaddress.collapse_addresses(ipaddress.IPv4Network(network) for network in networks)
-    return sum(network.num_addresses for network in whole)
+def _versions(networks: tuple[str, ...]) -> set[int]:
+    return {ipaddress.ip_network(network).version for network in networks}
+
+
+def _size(networks: tuple[str, ...], version: int) -> int:
+    all_networks = map(ipaddress.ip_network, networks)
+    own: Any = [network for network in all_networks if network.version == version]
+    return sum(network.num_addresses for network in ipaddress.collapse_addresses(own))
 
 
 def known(config: Config, path: Path, now: float) -> Known | None:
@@ -88,7 +109,7 @@ def known(config: Config, path: Path, now: float) -> Known | None:
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
         found = Known(
-            tuple(str(ipaddress.IPv4Network(text)) for text in values["networks"]),
+            tuple(str(ipaddress.ip_network(text)) for text in values["networks"]),
             tuple(values["deployed"]),
             float(values["asked"]),
             float(values["told"]),
@@ -150,7 +171,7 @@ def _ask(url: str, old: Known, now: float, fetch: Callable[[str], bytes]) -> Kno
     except AgentError:
         return replace(asked, problem="")  # the network: a problem only when it lasts
     try:
-        networks = parse(data)
+        networks = parse(data, old.networks)
     except AgentError as error:
         return replace(asked, problem=f"the list of proxies is {error}; going by the last good one")
     problem = refused(old.networks, networks)

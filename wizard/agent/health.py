@@ -19,8 +19,9 @@ def facts(config: Config) -> dict[str, Any]:
     """Return the facts as plain JSON values; what cannot be found out is null.
 
     `disk_used` in percent, `memory_available` and `memory_total` in MiB, `load` over 1, 5 and 15
-    minutes, `services` by unit, `certificate_days` until it expires. Takes under 0.2 s and touches
-    no mounted file system but the root.
+    minutes, `services` by unit, `certificate_days` until it expires, `files` the digest of the
+    plugins and themes that are here. Takes under 0.2 s and touches no mounted file system but the
+    root.
     """
     values: dict[str, Any] = {
         "boot_id": _or_none(boot_id),
@@ -34,6 +35,8 @@ def facts(config: Config) -> dict[str, Any]:
     }
     if config.certificate:
         values["certificate_days"] = _or_none(lambda: certificate_days(Path(config.certificate)))
+    if config.files:
+        values["files"] = _or_none(lambda: Path(config.files).read_text().strip())
     return values
 
 

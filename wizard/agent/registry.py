@@ -29,6 +29,7 @@ def entry(
         "name": config.name,
         "role": config.role,
         "address": config.private_address,
+        **({"ipv6": config.ipv6} if config.ipv6 else {}),
         "time": now(),
         "agent": __version__,
         "boot_id": facts.get("boot_id"),

@@ -26,6 +26,7 @@ class Places:
     ufw: Path = Path("/etc/ufw")
     ufw_defaults: Path = Path("/etc/default/ufw")
     nginx_edge: Path = Path("/etc/nginx/conf.d/build-usb-edge.conf")
+    scratch: Path = Path("/var/tmp/build-usb-check")  # noqa: S108 - root's own, made with 0700
 
     @property
     def last(self) -> Path:
@@ -41,6 +42,11 @@ class Places:
     def edge(self) -> Path:
         """What is known of the proxies in front of the site."""
         return self.state / "edge.json"
+
+    @property
+    def mail(self) -> Path:
+        """What people were told by mail, and what is still to be sent."""
+        return self.state / "mail.json"
 
     @property
     def lock(self) -> Path:

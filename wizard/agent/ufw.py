@@ -6,6 +6,7 @@ are read instead, which takes milliseconds.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -76,13 +77,15 @@ def look(places: Places) -> Firewall:
     )
 
 
-def has_global_ipv6(table: Path = Path("/proc/net/if_inet6")) -> bool:
-    """Say whether any interface has an IPv6 address of global scope (scope 00 in the kernel's
-    table; link-local is 20, loopback 10)."""
+def global_ipv6(table: Path = Path("/proc/net/if_inet6")) -> frozenset[str]:
+    """Return the IPv6 addresses of global scope of all interfaces (scope 00 in the kernel's table;
+    link-local is 20, loopback 10)."""
     try:
-        return any(line.split()[3] == "00" for line in table.read_text().splitlines())
-    except (OSError, IndexError):
-        return False
+        lines = [line.split() for line in table.read_text().splitlines()]
+        found = [ipaddress.IPv6Address(int(words[0], 16)) for words in lines if words[3] == "00"]
+    except (OSError, IndexError, ValueError):
+        return frozenset()
+    return frozenset(map(str, found))
 
 
 def change_of(config: Config, peers: Iterable[Peer], now: Firewall) -> firewall.Change:
@@ -108,7 +111,7 @@ def apply(config: Config, peers: tuple[Peer, ...], places: Places) -> tuple[Fire
     still let in, and running again completes it.
     """
     now = look(places)
-    uncovered = config.firewall and not now.ipv6 and has_global_ipv6()
+    uncovered = config.firewall and not now.ipv6 and bool(global_ipv6())
     if is_synced(config, peers, now) and not uncovered:
         return now, []
     if not config.firewall:
@@ -142,7 +145,7 @@ def apply(config: Config, peers: tuple[Peer, ...], places: Places) -> tuple[Fire
 def _cover_ipv6(now: Firewall, places: Places) -> list[str]:
     """Switch ufw's IPv6 on when the machine has a global address; off only before ufw is first
     switched on, because loading all rules anew for an address that comes and goes is worse."""
-    wish = has_global_ipv6()
+    wish = bool(global_ipv6())
     if wish == now.ipv6 or (now.enabled and not wish):
         return []
     text = firewall.replace_setting(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wizard import __version__
-from wizard.cli import answers, backups, baselines, deployments, homes, scaling
+from wizard.cli import answers, backups, baselines, deployments, homes, promotion, scaling
 from wizard.cli.common import say
 from wizard.errors import BuildUsbError, ExitCode, UsageError
 
@@ -39,8 +39,6 @@ variable BUILD_USB_PASSPHRASE. Exit codes are listed in docs/exit-codes.md.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors meant for people end here."""
     arguments = _parser().parse_args(argv)
-    # `--home` may stand before the command and after it
-    arguments.home = getattr(arguments, "home", None) or arguments.home_first
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         return command(arguments)
@@ -56,27 +54,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ExitCode.FAILURE)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _common(default: str | None) -> argparse.ArgumentParser:
+    """Return what may stand before the command and after it."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--home",
         metavar="DIR",
+        default=default,
         help="the build home (default: $BUILD_USB_HOME, else ~/.local/share/build-usb)",
     )
     common.add_argument(
         "--passphrase-file",
         metavar="FILE",
         type=Path,
+        default=default,
         help="read the build home's passphrase from FILE (mode 0600)",
     )
+    return common
+
+
+def _parser() -> argparse.ArgumentParser:
+    # what is not given after the command leaves alone what was given before it
+    common = _common(argparse.SUPPRESS)
     parser = argparse.ArgumentParser(
         prog="build-usb",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_common(None)],
     )
     parser.add_argument("--version", action="version", version=f"build-usb {__version__}")
-    parser.add_argument("--home", dest="home_first", metavar="DIR", help="the build home")
     parser.add_argument(
         "--plain", action="store_true", help="without a command: the wizard as line prompts"
     )
@@ -84,10 +91,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(
-        name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = ""
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        text: str,
+        more: str = "",
+        *also: str,
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
+            aliases=also,
             help=text,
             description=f"{text[0].upper()}{text[1:]}. {more}",
             parents=[common],
@@ -129,11 +141,17 @@ def _parser() -> argparse.ArgumentParser:
         answers.check,
         "ask the clouds whether the answers can be carried out",
         "Whose account it is, which rights the tokens lack, whether the zone is there and the "
-        "world is told to ask for it there. Changes nothing; ends with exit code "
-        f"{ExitCode.PROVIDER:d} when a deployment would fail.",
+        "world is told to ask for it there, whether the mail server lets us in. Changes nothing; "
+        f"ends with exit code {ExitCode.PROVIDER:d} when a deployment would fail.",
+        "doctor",
     )
     takes_answers(check)
     as_json(check, "what was found")
+    check.add_argument(
+        "--test-mail",
+        action="store_true",
+        help="send a mail to who is told what happens (else only the login is tried)",
+    )
     plan = add(
         "plan",
         answers.plan,
@@ -198,40 +216,112 @@ def _parser() -> argparse.ArgumentParser:
     )
     scale.add_argument("number", metavar="NUMBER", help="how many webservers, or `schedule`")
     takes_name(scale)
+    roll = add(
+        "roll",
+        scaling.roll,
+        "production mode: upgrade or reboot one webserver after the other",
+        "Each is out of DNS while it is worked on, and the next one's turn comes when it serves "
+        "again; it stops at the first that does not. The autoscalers do it: this only asks.",
+    )
+    roll.add_argument(
+        "work",
+        metavar="WORK",
+        choices=("upgrade", "reboot", "certificate"),
+        help="upgrade (install Debian's upgrades, reboot if they ask for it), reboot, or "
+        "certificate (order a new one)",
+    )
+    takes_name(roll)
     for name, run, text in (
         ("pause-scaling", scaling.pause, "production mode: add, replace and remove no webserver"),
         ("resume-scaling", scaling.resume, "production mode: go on after pause-scaling"),
     ):
         takes_name(add(name, run, text))
+    dashboard = add(
+        "dashboard",
+        scaling.dashboard,
+        "production mode: show the autoscalers' status page",
+        "Prints its address on this computer and passes it on through SSH until Ctrl+C. Fleet, "
+        "machines, schedule, backups and what happened; /status.json is the same for programs.",
+    )
+    takes_name(dashboard)
+    dashboard.add_argument(
+        "--port", type=int, default=0, help="port of this computer (default: any that is free)"
+    )
     backup = add(
         "backup", backups.backup, "make a restore point now", "Database and files, encrypted."
     )
     takes_name(backup)
+    backup.add_argument(
+        "--check", action="store_true", help="restore it into a scratch place, to try it"
+    )
     as_json(backup, "one event a line")
-    points = add("points", backups.points, "list the restore points")
+    points = add(
+        "points",
+        backups.points,
+        "list the restore points, or what one of them holds",
+    )
+    points.add_argument("--point", metavar="POINT", help="show this one")
+    points.add_argument(
+        "--path", metavar="FOLDER", default="", help="and what this folder of its files holds"
+    )
     takes_name(points)
+    points.add_argument("--second", action="store_true", help="those of the second storage")
     as_json(points, "the restore points")
     restore = add(
         "restore",
         backups.restore,
         "put a restore point back in place of what runs",
-        "Makes a restore point of what runs first, so that this can be undone.",
+        "Makes a restore point of what runs first, so that this can be undone. With --file one "
+        "file alone; with --to it is written on this computer, and nothing else is changed.",
     )
     restore.add_argument("point", metavar="POINT", help="its name; see build-usb points")
+    restore.add_argument(
+        "--file",
+        metavar="PATH",
+        help="one file of it: below a folder that is kept, or from / on; database.sql is the dump",
+    )
+    restore.add_argument(
+        "--second", action="store_true", help="from the second storage, when the first is lost"
+    )
+    restore.add_argument("--to", metavar="FILE", type=Path, help="where on this computer it goes")
     restore.add_argument("--deployment", metavar="NAME", help="default: the only one")
     restore.add_argument("--yes", action="store_true", help="do not ask")
     as_json(restore, "one event a line")
-    baseline = add(
-        "baseline",
-        baselines.baseline,
-        "look through a folder for what must not be published",
-        "`baseline inspect FOLDER` names file, line and kind of keys, tokens, passwords, hashes, "
-        "e-mail addresses, dumps and logs, and of every secret of the build home; ends with exit "
-        f"code {ExitCode.UNHEALTHY:d} when there is one. It never shows what it found.",
+    baselines.parsers(
+        add(
+            "baseline",
+            baselines.baseline,
+            "a deployment as a cleaned, signed starting point for others",
+            "`create` makes it of a running deployment. `inspect` names file, line and kind of "
+            "keys, tokens, passwords, hashes, e-mail addresses, dumps and logs, and of every "
+            "secret of the build home, and never shows what it found (exit code "
+            f"{ExitCode.UNHEALTHY:d} when there is one). `publish` refuses what `inspect` names, "
+            "then commits, signs and pushes. `key` prints the key that others deploy it by.",
+        ),
+        common,
     )
-    baseline.add_argument("verb", choices=("inspect", "create", "publish"))
-    baseline.add_argument("folder", metavar="FOLDER", type=Path)
-    as_json(baseline, "what was found")
+    promotion.options(
+        add(
+            "promote",
+            promotion.promote,
+            "lead a site from development to production",
+            "Copies the development deployment, deploys the copy under a test domain and examines "
+            "it, deploys production with it and examines that, then takes the test deployment "
+            "away. Can be interrupted at any moment and run again: it goes on. Until production "
+            "is deployed nothing that visitors see changes, and --undo takes all of it back.",
+        )
+    )
+    carry = add(
+        "carry",
+        promotion.carry,
+        "production mode: bring plugins, themes and translations of one deployment to another",
+        "To all webservers of NAME, one after the other, each out of DNS meanwhile; those that are "
+        "built later have them as well. If the site does not answer with them, those of before "
+        "are put back. Its database stays as it is.",
+    )
+    carry.add_argument("source", metavar="FROM", help="the deployment that has them")
+    carry.add_argument("name", metavar="NAME", help="the deployment in production mode")
+    as_json(carry, "one event a line")
     adopt = add(
         "adopt",
         deployments.adopt,
@@ -283,6 +373,12 @@ def _wizard(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "the wizard needs a terminal",
             cure="name a command (build-usb --help), such as: build-usb deploy ANSWERS",
+        )
+    if arguments.passphrase_file:
+        raise UsageError(
+            "the wizard asks for the passphrase itself",
+            where="--passphrase-file",
+            cure="leave it out, or name a command (build-usb --help)",
         )
     from wizard.home.home import Home
 

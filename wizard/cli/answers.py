@@ -64,6 +64,6 @@ def check(arguments: argparse.Namespace) -> int:
     answers = load(arguments.answers)
     home = open_home(arguments)
     secrets = credentials(arguments, home, checks.sources(answers))
-    found = checks.check(answers, home, secrets, silent)
+    found = checks.check(answers, home, secrets, silent, test_mail=arguments.test_mail)
     print(json.dumps(checks.to_plain(found), indent=2) if arguments.json else checks.to_text(found))
     return ExitCode.PROVIDER if found.bad else ExitCode.OK

@@ -12,12 +12,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from wizard.agent.backup import DATABASE, FILES
+from wizard.agent.points import DATABASE, FILES
 from wizard.answers.sections import Backup
 from wizard.applications import application
-from wizard.engine import agents, open
+from wizard.engine import agents, baseline_put, gather, open
 from wizard.engine.backups import LONGEST, keepers, kept_password
-from wizard.engine.context import Context
+from wizard.engine.context import OWN, Context
 from wizard.engine.graph import Reporter, Step
 from wizard.errors import UsageError
 from wizard.machines import backups as machines
@@ -28,8 +28,6 @@ from wizard.storage.s3 import S3Bucket, find_buckets
 
 PUT = "content:files"
 """The step after which the machines hold what the deployment begins with."""
-OWN = "its own"
-"""What the state says of content that was there before a backup was asked for, and is kept."""
 
 
 def wanted(context: Context) -> Backup | None:
@@ -38,11 +36,21 @@ def wanted(context: Context) -> Backup | None:
     return source if isinstance(source, Backup) and not context.state.content else None
 
 
+def begins(context: Context) -> bool:
+    """Say whether there is something to be put here before the application is set up."""
+    return wanted(context) is not None or baseline_put.wanted(context) is not None
+
+
 def steps(context: Context) -> list[Step]:
-    """Return the steps that put a backup on the machines, before the application is set up. The
-    point is chosen where the database is; the files are of the same."""
-    if wanted(context) is None:
-        return []
+    """Return the steps that put a backup, or a baseline, on the machines, before the application is
+    set up, and gather what of it other webservers have in common."""
+    put = _backup(context) if wanted(context) else baseline_put.steps(context, PUT)
+    return [*put, *gather.steps(context, (PUT,) if put else ())]
+
+
+def _backup(context: Context) -> list[Step]:
+    """Return the steps that put a backup there. Its point is chosen where the database is; the
+    files are of the same."""
     keeper = keepers(context)
     return [
         Step(
@@ -81,7 +89,9 @@ def check(context: Context) -> None:
 
 def _database(context: Context, report: Reporter) -> str:
     plan = context.plan
-    own = machines.database(plan.application.kind, managed=plan.database is not None)
+    own = machines.database(
+        plan.application.kind, plan.database_engine, managed=plan.database is not None
+    )
     answer = _begin(context, DATABASE, own)
     if answer["state"] == "kept":
         context.update(lambda state: replace(state, content=OWN))

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from wizard.engine import (
     backups,
+    baseline_put,
     code,
     content,
     gate,
@@ -18,6 +19,7 @@ from wizard.engine import (
     managed,
     origin,
     rent,
+    rolling,
     site,
 )
 from wizard.engine.context import Context
@@ -37,7 +39,7 @@ def steps(context: Context) -> list[Step]:
             "provider",
             "prepare the provider",
             lambda r: rent.prepare(context, r),
-            needs=code.fetched(context),
+            needs=(*code.fetched(context), *baseline_put.fetched(context)),
             expected=3,
         ),
         Step("network", "private network", lambda r: rent.network(context, r), ("provider",)),
@@ -46,6 +48,7 @@ def steps(context: Context) -> list[Step]:
         *gate.steps(context),
         *origin.steps(context),
         *joining.program(context),
+        *rolling.steps(context),
         *_file_system_steps(context),
         *managed.steps(context),
         *(step for planned in machines for step in machine.steps(context, planned)),
@@ -63,6 +66,7 @@ def steps(context: Context) -> list[Step]:
             needs=(*(s.id for s in gate.steps(context)), *(f"create:{m.name}" for m in webservers)),
             expected=2,
         ),
+        *_project_steps(context),
         *code.steps(context),
         *content.steps(context),
         *(step for planned in webservers for step in site.steps(context, planned)),
@@ -102,6 +106,20 @@ def _file_system_steps(context: Context) -> list[Step]:
             lambda report: rent.file_system(context, report),
             needs=("network", "firewall"),
             expected=90,
+        )
+    ]
+
+
+def _project_steps(context: Context) -> list[Step]:
+    """Return what lets all that was made stand together, where the provider knows such a thing."""
+    if not context.plan.project:
+        return []
+    return [
+        Step(
+            "project",
+            "group what was made",
+            lambda report: rent.project(context, report),
+            needs=("peers", *(step.id for step in managed.steps(context))),
         )
     ]
 

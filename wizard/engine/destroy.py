@@ -36,7 +36,8 @@ def destroy(
     """Delete everything of the deployment: DNS first, so that nobody is sent to a dead machine.
 
     Where backups are made a last one comes before all else (`last_backup`), and their bucket stays
-    unless it goes `with_backups`, with its password in the home (see backups.outlive).
+    unless it goes `with_backups`, with its password in the home (see backups.outlive). What is in a
+    second storage always stays.
     """
     stay = backups.outlive(context, with_backups=with_backups)
     first = [Step("provider", "open the provider", lambda r: _provider(context, r))]
@@ -46,9 +47,14 @@ def destroy(
         point = backups.new_point("shutdown")
         first += backups.backup_steps(context, point, needs=before)
         before = tuple(step.id for step in first)
-    if stay:
+    if stay or backups.kept_elsewhere(context):
         first.append(
-            Step(KEEP, "keep the backups", lambda _: backups.keep_password(context), before)
+            Step(
+                KEEP,
+                "keep the backups",
+                lambda _: backups.keep_password(context, first=stay),
+                before,
+            )
         )
         before = (*before, KEEP)
     if context.plan.of_role(Role.AUTOSCALER):

@@ -112,13 +112,20 @@ def run(steps: Sequence[Step], sink: EventSink, stop: threading.Event) -> list[S
     done: set[str] = set()
     results: list[StepResult] = []
     failures: list[BaseException] = []
+    failed = threading.Event()
+
+    def watched(event: Event) -> None:
+        if event.kind is EventKind.STEP_FAILED:
+            failed.set()  # from now on: whoever hears of it sees nothing begin any more
+        sink(event)
+
     with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="step") as pool:
         running: dict[Future[StepResult], Step] = {}
         while waiting or running:
-            if not failures and not stop.is_set():
+            if not failed.is_set() and not stop.is_set():
                 for step in [s for s in waiting.values() if done.issuperset(s.needs)]:
                     del waiting[step.id]
-                    running[pool.submit(_run_step, step, sink, stop)] = step
+                    running[pool.submit(_run_step, step, watched, stop)] = step
             if not running:
                 if not failures and not stop.is_set():
                     raise ValueError(f"steps wait for each other: {', '.join(sorted(waiting))}")

@@ -7,12 +7,12 @@ import json
 import secrets as random
 from dataclasses import replace
 
+from wizard.answers.model import Answers
 from wizard.dns.base import Edge
-from wizard.engine import open, origin, station
+from wizard.engine import mailing, open, origin, station
 from wizard.engine.backups import kept_password
-from wizard.engine.code import settings_file
-from wizard.engine.content import OWN
-from wizard.engine.context import Context
+from wizard.engine.code import settings_text
+from wizard.engine.context import OWN, Context
 from wizard.home import keys
 from wizard.machines.certificates import self_signed
 from wizard.machines.job import (
@@ -24,13 +24,15 @@ from wizard.machines.job import (
     EdgeSettings,
     FileSystemSettings,
     MachineJob,
+    MailSettings,
     Peer,
     Phase,
+    SecondSettings,
     TlsSettings,
 )
 from wizard.plan.model import Plan, PlannedBackups, PlannedMachine
 from wizard.plan.render import rule_to_plain
-from wizard.providers.base import FileSystem
+from wizard.providers.base import FileSystem, ObjectStorage
 from wizard.rules import Role
 from wizard.secrets import Secret, generate
 
@@ -40,7 +42,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
     plan, answers, secrets = context.plan, context.answers, context.secrets
     assert context.network is not None
     found = context.state.machines[machine.name]
-    storage = open.storage(answers, context.services, secrets)
+    storage = open.machines_storage(answers, context.services, context.credentials, secrets)
     addresses = (
         m.private_address for m in context.state.machines.values() if m.role is Role.DATABASE
     )
@@ -62,16 +64,25 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         given["backup_password"] = secrets.get_or_create(
             "backup_password", lambda: _backup_password(context)
         )
+    second = open.second_storage(answers, context.credentials)
+    if second is not None:
+        given["second_storage_key"] = second.secret_key
+    smtp = answers.notifications.smtp
+    if smtp:
+        given["mail_password"] = open.credential(
+            smtp.password, context.credentials, open.MAIL_PASSWORD
+        )
     settings, more = _database(context, database)
     if machine.role is Role.DATABASE:
         given |= more
     leader = machine.name == plan.of_role(Role.WEBSERVER)[0].name
     if leader and phase is Phase.CERTIFICATE and origin.is_chosen(context):
         given["certificate"] = origin.given(context)
+    text = settings_text(context, settings)
     if machine.role is Role.AUTOSCALER:
-        given["station"] = station.document(context, machine.name, identities)
-    if context.code and context.code.template:
-        given["settings"] = settings_file(context, context.code.template, settings)
+        given["station"] = station.document(context, machine.name, identities, text)
+    elif text is not None:
+        given["settings"] = text
     return MachineJob(
         deployment=plan.deployment,
         name=machine.name,
@@ -82,6 +93,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         timezone=plan.timezone,
         ssh_port=plan.ssh_port,
         private_address=found.private_address,
+        ipv6=found.ipv6 if plan.ipv6 else "",
         network_cidr=context.network.cidr,
         build_machine=context.network.build_machine,
         memory=machine.size.memory,
@@ -92,7 +104,7 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             for m in sorted(context.state.machines.values(), key=lambda m: m.name)
             if m.name != machine.name
         ),
-        hosts=_hosts(context),
+        hosts=hosts(context),
         bucket=BucketSettings(
             name=plan.bucket.name,
             endpoint=storage.machine_endpoint,
@@ -107,14 +119,19 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             admin_user=plan.application.admin_user,
             admin_email=plan.application.admin_email,
             locale=plan.application.locale,
-            restored=answers.application.source.kind == "backup" and context.state.content != OWN,
+            # once: later the site lives, and who builds webservers for it changes nothing of it
+            restored=answers.application.source.kind in ("backup", "baseline")
+            and context.state.content != OWN
+            and context.published is None
+            and not context.inside,
             former_hosts=context.state.former_hosts,
         ),
         edge=_edge(plan.edge),
         file_system=_file_system(context.file_system, found.private_address),
         leader=leader,
-        backup=_backup(plan.backups),
+        backup=_backup(plan.backups, second),
         code=context.code.settings if context.code else None,
+        mail=_mail(answers),
         age_recipients=tuple(keys.age_recipient(i) for i in identities.values()),
         product=context.product,
         secrets=given,
@@ -171,6 +188,7 @@ def _database(context: Context, machine: str) -> tuple[DatabaseSettings, dict[st
             port=found.port,
             certificate=found.authority,
             admin=found.user,
+            first=found.first,
         ),
         {"database_admin_password": found.password},
     )
@@ -194,11 +212,25 @@ def _backup_password(context: Context) -> Secret:
     return context.credentials.get(kept_password(context.plan.deployment)) or generate()
 
 
-def _backup(planned: PlannedBackups | None) -> BackupSettings:
+def _backup(planned: PlannedBackups | None, second: ObjectStorage | None) -> BackupSettings:
     if planned is None:
         return BackupSettings()
     keep = dict(planned.keep)
-    return BackupSettings(planned.bucket, tuple(keep), keep)
+    if planned.second is None or second is None:
+        return BackupSettings(planned.bucket, tuple(keep), keep)
+    elsewhere = SecondSettings(
+        bucket=planned.second.bucket,
+        endpoint=second.machine_endpoint,
+        region=second.region,
+        access_key=second.access_key,
+        append_only=planned.second.append_only,
+    )
+    return BackupSettings(planned.bucket, tuple(keep), keep, elsewhere)
+
+
+def _mail(answers: Answers) -> MailSettings | None:
+    account = mailing.account(answers)
+    return MailSettings(**vars(account), level=answers.notifications.level) if account else None
 
 
 def _database_tls(address: str) -> Secret:
@@ -210,7 +242,7 @@ def _salts() -> Secret:
     return Secret(json.dumps([random.token_urlsafe(48) for _ in range(8)]))
 
 
-def _hosts(context: Context) -> tuple[str, ...]:
+def hosts(context: Context) -> tuple[str, ...]:
     """Return all names the site answers to: the plan's, then addresses only this computer uses."""
     webservers = [m for m in context.state.machines.values() if m.role is Role.WEBSERVER]
     local = [m.access_address for m in webservers if m.access_address != m.public_address]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wizard.engine import agents, fleets, managed, station
+from wizard.engine import agents, fleets, managed, rolling, station
 from wizard.engine import configure as worker
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -12,7 +12,7 @@ from wizard.engine.jobs import machine_job
 from wizard.engine.rotate import rotate_host_key
 from wizard.engine.ssh import wait_for_ssh
 from wizard.engine.state import MachineState
-from wizard.errors import TransientError
+from wizard.errors import MachineError, TransientError
 from wizard.home import keys
 from wizard.machines import peers
 from wizard.machines.first_boot import user_data
@@ -59,6 +59,7 @@ def steps(context: Context, machine: PlannedMachine) -> list[Step]:
                 *files,
                 *program,
                 *managed.needed(context, machine),
+                *rolling.needed(context, machine),
             ),
             machine=name,
             expected=14,
@@ -98,9 +99,19 @@ def _create(context: Context, machine: PlannedMachine, report: Reporter) -> str:
             ),
             authorized_key=login.public,
             disk=machine.size.disk,
+            spot=context.answers.machines.spot and machine.role is Role.WEBSERVER,
+            ipv6=plan.ipv6,
         )
     )
     context.journal.record("done", report.step, name=machine.name, id=found.id)
+    if plan.ipv6 and not found.ipv6:
+        # its system learns of its addresses at its first boot
+        raise MachineError(
+            f"{machine.name} was made without an IPv6 address",
+            where="provider.ipv6",
+            cure="set it to false; or destroy the deployment and make it anew, beginning with a "
+            "backup",
+        )
     known = context.state.machines.get(machine.name)
     if known is None or known.id != found.id:
         known = None  # another machine of that name: its host key is the one of first boot again
@@ -115,10 +126,11 @@ def _create(context: Context, machine: PlannedMachine, report: Reporter) -> str:
                 access_address=found.access_address,
                 host_key=known.host_key if known else first.public,
                 rotated=known.rotated if known else False,
+                ipv6=found.ipv6,
             )
         )
     )
-    return f"{found.private_address}"
+    return " ".join(filter(None, (found.private_address, found.ipv6)))
 
 
 def _contact(context: Context, machine: PlannedMachine, report: Reporter) -> str:

@@ -11,6 +11,7 @@ from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
 from wizard.engine.state import State
 from wizard.errors import InterruptedRunError, UsageError
+from wizard.plan.build import needs_database
 from wizard.plan.model import PlannedMachine
 from wizard.providers.base import DatabaseSpec
 from wizard.rules import Rented, Role
@@ -44,18 +45,27 @@ def needed(context: Context, machine: PlannedMachine) -> tuple[str, ...]:
 
 
 def refuse_change(answers: Answers, state: State | None) -> None:
-    """Raise UsageError if the deployment has its data in a database of the other kind: the site
+    """Raise UsageError if the deployment has its data in a database of another kind: the site
     would come up empty."""
-    wanted = answers.database.managed
-    if state is None or not state.deployed_at or state.managed_database == wanted:
+    machines = state.machines.values() if state is not None else ()
+    if state is None or not state.deployed_at or all(m.role is not Role.DATABASE for m in machines):
         return
-    kinds = ("a managed database", "a database of its own")
-    had, has = kinds if state.managed_database else reversed(kinds)
+    wanted, managed = answers.database, state.managed_database
+    # deployments of before kept no engine: they had what was the only own one
+    engine = state.database_engine or (wanted.engine if managed else "mariadb")
+    if managed == wanted.managed and (engine == wanted.engine or not needs_database(answers)):
+        return
+    changed = "managed" if managed != wanted.managed else "engine"
     raise UsageError(
-        f"{answers.name} keeps its data in {had}: with {has} the site would be empty",
-        where="database.managed",
+        f"{answers.name} keeps its data in {_kind(engine, managed)}: "
+        f"with {_kind(wanted.engine, wanted.managed)} the site would be empty",
+        where=f"database.{changed}",
         cure="set it back; or make a backup, destroy the deployment, and deploy these answers",
     )
+
+
+def _kind(engine: str, managed: bool) -> str:
+    return f"a managed database ({engine})" if managed else f"a database of its own ({engine})"
 
 
 def _ensure(context: Context, report: Reporter) -> str:

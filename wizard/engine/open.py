@@ -9,12 +9,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
-from wizard.answers.sections import CredentialSource, Dns
+from wizard.answers.sections import DNS_OF, CredentialSource, Dns
 from wizard.answers.sections import ObjectStorage as StorageSection
 from wizard.dns import registry as dns_registry
-from wizard.dns.base import DnsProvider
+from wizard.dns.base import DnsProvider, Wanted
 from wizard.dns.exchange import Address
+from wizard.dns.hosted import marker_of
 from wizard.errors import HomeError, NotSupportedError, UsageError
 from wizard.home.home import Home
 from wizard.home.store import SecretStore
@@ -40,8 +42,16 @@ storage (DIGITALOCEAN_STORAGE): for tests, and for gateways between this compute
 RESOLVER_VARIABLE = "BUILD_USB_RESOLVER"
 """Names the resolver (ADDRESS:PORT) to ask who serves a zone, in place of this computer's."""
 
+MAIL_PASSWORD = "notifications.smtp.password"  # noqa: S105
+"""The answer that says where the password of the mail account comes from."""
+
+STORAGE_KEY = "storage_key"
+"""The deployment's secret that opens its buckets alone, where the cloud makes such keys."""
+
+SECOND = "backups.second_storage"
+"""Where answers name the second storage of backups."""
+
 _NO_SERVICES = Services()
-_DNS_OF = {"aws": "route53"}
 _OBJECT_STORAGE = {
     "aws": "https://s3.{region}.amazonaws.com",
     "digitalocean": "https://{region}.digitaloceanspaces.com",
@@ -50,6 +60,12 @@ _AUTHORITIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
 }
+
+
+def other_apis() -> dict[str, str]:
+    """Return the variables that name another address of a vendor's API."""
+    before, _, after = URL_VARIABLE.partition("{}")
+    return {k: v for k, v in os.environ.items() if k.startswith(before) and k.endswith(after)}
 
 
 def lab_folder(home: Path) -> Path:
@@ -78,7 +94,21 @@ def account(answers: Answers, credentials: SecretStore | None) -> Account | None
     if found is None:
         return None
     engine = database.engine if database.managed else ""
-    return replace(found, database=engine, reserved=own.reserved_address)
+    by_role = (
+        answers.mode == "production"
+        and answers.dns.provider == DNS_OF.get(own.name)
+        and answers.dns.credentials is None
+        and answers.scaling.credentials.dns is None
+    )
+    hosts = (answers.domain.name, *answers.domain.aliases) if by_role else ()
+    names = tuple(name for host in hosts for name in (host, marker_of(host)))
+    return replace(
+        found,
+        database=engine,
+        reserved=own.reserved_address,
+        spot=answers.machines.spot,
+        names=names,
+    )
 
 
 def account_of(
@@ -177,6 +207,11 @@ def dns(answers: Answers, services: Services, credentials: SecretStore | None) -
     return dns_of(answers.dns, cloud.name, cloud.credentials, credentials, services=services)
 
 
+def wanted_of_proxies(answers: Answers) -> Wanted:
+    """Return what the answers want of the proxies in front of the site."""
+    return Wanted(origin=answers.tls.authority == ORIGIN, access=answers.gateway.enabled)
+
+
 def dns_of(
     chosen: Dns,
     cloud: str,
@@ -198,7 +233,7 @@ def dns_of(
             key=credential(chosen.rfc2136.key, credentials, "dns.rfc2136.key"),
         )
     source, where = chosen.credentials, "dns.credentials"
-    if source is None and chosen.provider in (cloud, _DNS_OF.get(cloud)):
+    if source is None and chosen.provider in (cloud, DNS_OF.get(cloud)):
         source, where = cloud_source, "provider.credentials"
     return dns_registry.open_dns(
         chosen.provider,
@@ -223,6 +258,27 @@ def storage(answers: Answers, services: Services, credentials: SecretStore | Non
         endpoint = _storage_endpoint(own.provider or cloud.name, region)
         return replace(given, build_endpoint=endpoint, machine_endpoint=endpoint, region=region)
     return storage_of(own, cloud.name, cloud.region, credentials)
+
+
+def machines_storage(
+    answers: Answers, services: Services, credentials: SecretStore, secrets: SecretStore
+) -> ObjectStorage:
+    """Return the object storage as machines reach it: with the key of their own buckets alone, once
+    there is one among the deployment's `secrets`; see `storage`."""
+    own = secrets.get(STORAGE_KEY) if services.storage_keys is not None else None
+    found = storage(answers, services, credentials)
+    if own is None:
+        return found
+    access_key, _, secret_key = own.reveal().partition(":")
+    return replace(found, access_key=access_key, secret_key=Secret(secret_key))
+
+
+def second_storage(answers: Answers, credentials: SecretStore | None) -> ObjectStorage | None:
+    """Return the object storage where backups are made too; None where the answers name none."""
+    named, cloud = answers.backups.second_storage, answers.provider
+    if named is None:
+        return None
+    return storage_of(named, cloud.name, cloud.region, credentials, SECOND)
 
 
 def storage_of(

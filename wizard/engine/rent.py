@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wizard.engine import content
+from wizard.engine import content, open, scaler_credentials
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter
 from wizard.errors import ProviderError
@@ -20,6 +20,7 @@ def prepare(context: Context, report: Reporter) -> str:
             "changed from here), or set dns.proxied to false",
         )
     context.connect(report.progress)
+    scaler_credentials.check(context, report.progress)
     content.check(context)
     return f"{context.provider.name} is ready"
 
@@ -49,7 +50,36 @@ def bucket(context: Context, report: Reporter) -> str:
     context.journal.record("done", report.step, name=context.bucket.name)
     if context.backups is not None:
         context.backups.ensure(context.plan.deployment, versioned=False)
+    # one that is there may be another's to set up, and its key allowed nothing but to add
+    if context.second is not None and not context.second.exists():
+        planned = context.plan.backups.second if context.plan.backups else None
+        versioned = planned is not None and planned.append_only
+        context.second.ensure(context.plan.deployment, versioned=versioned)
+    _storage_key(context)
     return f"{'created' if created else 'found'} {context.bucket.name}"
+
+
+def _storage_key(context: Context) -> None:
+    """Make sure of the key that machines reach the buckets with, where the cloud makes such."""
+    maker = context.services.storage_keys
+    if maker is None:
+        return
+    names = tuple(bucket.name for bucket in (context.bucket, context.backups) if bucket is not None)
+    known = context.secrets.get(open.STORAGE_KEY)
+    made = maker.ensure_storage_key(context.plan.deployment, names, known)
+    if made != known:
+        context.secrets.set(open.STORAGE_KEY, made)
+
+
+def project(context: Context, report: Reporter) -> str:
+    """Put all that was made into the deployment's project."""
+    maker, plan = context.services.projects, context.plan
+    assert maker is not None, "the plan names a project only where there are such"
+    context.journal.record("intent", report.step, name=plan.project)
+    buckets = tuple(one.name for one in (context.bucket, context.backups) if one is not None)
+    moved = maker.group(plan.deployment, buckets)
+    context.journal.record("done", report.step, name=plan.project)
+    return f"{moved} put into {plan.project}" if moved else f"all is in {plan.project}"
 
 
 def file_system(context: Context, report: Reporter) -> str:

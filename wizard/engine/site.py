@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from wizard.dns.base import RecordSet
-from wizard.engine import code, content, origin
+from wizard.engine import code, content, origin, upgrade
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
 from wizard.engine.machine import configure
@@ -33,7 +33,7 @@ def steps(context: Context, machine: PlannedMachine) -> list[Step]:
     if origin.is_chosen(context):
         first = (origin.STEP, *first)
     database = tuple(f"configure:{m.name}" for m in context.plan.of_role(Role.DATABASE))
-    begin = (content.PUT,) if content.wanted(context) else ()
+    begin = (content.PUT,) if content.begins(context) else ()
     return [
         Step(
             f"certificate:{name}",
@@ -46,7 +46,7 @@ def steps(context: Context, machine: PlannedMachine) -> list[Step]:
         Step(
             f"application:{name}",
             "application",
-            lambda report: configure(context, machine, Phase.APPLICATION, report),
+            lambda report: upgrade.configure(context, machine, report),
             needs=(
                 f"configure:{name}",
                 *code.carried(context, name),
@@ -101,14 +101,21 @@ def _point(
     for planned in context.plan.records:
         known = context.state.machines
         machines = [known[name] for name in planned.machines if name in known]
-        addresses = tuple(sorted(m.public_address for m in machines if wanted(planned, m)))
-        record = RecordSet(planned.name, addresses, planned.ttl, planned.proxied)
+        chosen = [machine for machine in machines if wanted(planned, machine)]
+        found = tuple(sorted(a for machine in chosen for a in addresses(context, machine)))
+        record = RecordSet(planned.name, found, planned.ttl, planned.proxied)
         context.journal.record("intent", report.step, name=planned.name)
         changed += context.dns.ensure_record(context.plan.deployment, record)
         context.journal.record("done", report.step, name=planned.name)
         report.progress(f"asking the servers for {planned.name}", 0, 1)
         context.dns.wait_until_served(record, DNS_DEADLINE)
     return f"{len(context.plan.records)} served, {changed} changed"
+
+
+def addresses(context: Context, machine: MachineState) -> tuple[str, ...]:
+    """Return what names lead to where they lead to this machine."""
+    found = (machine.public_address, machine.ipv6 if context.plan.ipv6 else "")
+    return tuple(address for address in found if address)
 
 
 def verify(context: Context, report: Reporter) -> str:
@@ -147,5 +154,6 @@ def _deployed(context: Context, state: State, url: str, root: str) -> State:
         url=url,
         authority_root=root,
         managed_database=plan.database is not None,
+        database_engine=plan.database_engine if plan.of_role(Role.DATABASE) else "",
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -10,6 +10,7 @@ import logging
 import shlex
 import time
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import paramiko
 
@@ -103,6 +104,40 @@ def run(
             cure="run the same command again; it continues where it stopped",
         ) from error
     return out.channel.recv_exit_status(), output, errors
+
+
+def fetch(
+    client: paramiko.SSHClient,
+    argv: Sequence[str],
+    into: BinaryIO,
+    stdin: str = "",
+    seconds: float = 600.0,
+) -> int:
+    """Run a program, write what it prints `into` a file and return how many bytes that were.
+    MachineError if it fails, or is silent for `seconds`."""
+    writer, out, err = client.exec_command(shlex.join(argv), timeout=seconds)
+    writer.write(stdin)
+    writer.channel.shutdown_write()
+    count = 0
+    try:
+        while chunk := out.read(1 << 18):
+            into.write(chunk)
+            count += len(chunk)
+        errors = err.read().decode(errors="replace")
+    except TimeoutError as error:
+        raise MachineError(
+            "a program on the machine did not end in time",
+            why=f"{argv[0]} was silent for {seconds:.0f} s",
+            cure="run the same command again",
+        ) from error
+    status = out.channel.recv_exit_status()
+    if status:
+        raise MachineError(
+            "a program on the machine failed",
+            why=f"{argv[0]} ended with {status}: {errors.strip()[-500:]}",
+            cure="run the same command again",
+        )
+    return count
 
 
 def wait_for_ssh(address: str, port: int, host_key: str, key: Secret, deadline: float) -> None:

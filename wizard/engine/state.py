@@ -30,13 +30,15 @@ class MachineState:
     access_address: str
     host_key: str = ""
     rotated: bool = False
+    ipv6: str = ""
 
 
 @dataclass(frozen=True)
 class State:
     """Everything `status`, `ssh`, `destroy` and a second run need without asking anyone. `gated`:
     the proxies may have a gate of ours. `content` is the restore point it began with, made by a
-    site that answered to `former_hosts`."""
+    site that answered to `former_hosts`. `files` is the digest of the plugins and themes that all
+    webservers have (empty: the package's own), `files_of` says where they come from."""
 
     deployment: str
     bucket: str
@@ -54,12 +56,22 @@ class State:
     content: str = ""
     former_hosts: tuple[str, ...] = ()
     managed_database: bool = False
+    files: str = ""
+    files_of: str = ""
+    database_engine: str = ""
     machines: dict[str, MachineState] = field(default_factory=dict)
 
     @property
     def login_url(self) -> str:
         """Return where the administrator logs in; empty: own code has no such page."""
-        return f"{self.url}wp-login.php" if self.application == "wordpress" else ""
+        pages = {
+            "wordpress": "wp-login.php",
+            "moodle": "login/index.php",
+            "drupal": "user/login",
+            "joomla": "administrator/",
+        }
+        page = pages.get(self.application)
+        return f"{self.url}{page}" if page else ""
 
     def with_machine(self, machine: MachineState) -> State:
         """Return the state with this machine added or replaced."""

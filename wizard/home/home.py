@@ -11,6 +11,8 @@
     secrets.age              passwords, keys, tokens, encrypted
     lock  secrets.lock       held by running processes
     logs/
+  promotions/<name>/         of the development deployment <name>
+    promotion.json  events.jsonl  lock
 """
 
 from __future__ import annotations
@@ -77,6 +79,8 @@ class DeploymentHome:
         self.ssh_config = self.folder / "ssh_config"
         self.secrets_file = self.folder / "secrets.age"
         self.logs = self.folder / "logs"
+        self.promotion = home.path / "promotions" / name
+        self.promotion_file = self.promotion / "promotion.json"
 
     def __repr__(self) -> str:
         return f"DeploymentHome({str(self.folder)!r})"
@@ -316,6 +320,11 @@ class Home:
         return found[1].decode(), found[2].decode()
 
     # -- deployments -----------------------------------------------------------------------------
+
+    def promotions(self) -> list[str]:
+        """Return the names of the development deployments on their way to production, sorted."""
+        found = (self.path / "promotions").glob("*/promotion.json")
+        return sorted(path.parent.name for path in found if _NAME.fullmatch(path.parent.name))
 
     def deployment(self, name: str) -> DeploymentHome:
         """Return the deployment's folder, which need not exist. HomeError if `name` is none."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from pathlib import Path
 
 import pyrage  # type: ignore[import-untyped]
 
 from wizard.errors import HomeError, PassphraseError
 from wizard.secrets import Secret
+
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between tries on a computer that seems too slow: it may be busy for a moment only."""
 
 
 class Vault:
@@ -89,8 +93,15 @@ def unlock_identity(data: bytes, passphrase: Secret, checksum: str, where: str |
     alone cannot tell the two apart, the checksum does.
     """
     try:
-        return Vault(Secret(bytes(pyrage.passphrase.decrypt(data, passphrase.reveal())).decode()))
+        return Vault(Secret(open_by_passphrase(data, passphrase).decode()))
     except (pyrage.DecryptError, pyrage.IdentityError, UnicodeDecodeError) as error:
+        if is_too_slow(error) and fingerprint(data) == checksum:
+            raise HomeError(
+                "this computer is too slow, or too busy, to open the build home",
+                where=str(where),
+                why=f"{error} The passphrase was made slow to guess on a faster computer.",
+                cure="end what else runs and try again; or open it on another computer",
+            ) from error
         if fingerprint(data) == checksum:
             raise PassphraseError(
                 "wrong passphrase",
@@ -105,6 +116,26 @@ def unlock_identity(data: bytes, passphrase: Secret, checksum: str, where: str |
             cure="restore it from a copy of this build home, or take the deployment over from "
             "its bucket on a new home: build-usb adopt",
         ) from error
+
+
+def open_by_passphrase(data: bytes, passphrase: Secret) -> bytes:
+    """Return what an age file of a passphrase holds; pyrage.DecryptError, see `is_too_slow`.
+
+    age measures for a moment how fast the computer is, and does not begin what seems to take much
+    longer than it should; a busy one it measures wrong."""
+    for pause in (*_PAUSES, None):
+        try:
+            return bytes(pyrage.passphrase.decrypt(data, passphrase.reveal()))
+        except pyrage.DecryptError as error:
+            if pause is None or not is_too_slow(error):
+                raise
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def is_too_slow(error: Exception) -> bool:
+    """Say whether a passphrase was not tried at all, as this computer seems too slow for it."""
+    return "Excessive work" in str(error)
 
 
 def fingerprint(data: bytes) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 import wizard
 from wizard.applications import application
-from wizard.machines import backups
+from wizard.machines import backups, mail, postgresql
 from wizard.machines.job import MachineJob
-from wizard.machines.places import SHARED_CONFIG, SHARED_CONFIG_UNIT, TLS, UPLOADS_UNIT
+from wizard.machines.places import MARKER, SHARED_CONFIG, SHARED_CONFIG_UNIT, TLS, UPLOADS_UNIT
 from wizard.rules import Role
 
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
@@ -26,16 +26,13 @@ from wizard.agent.commands import main
 
 sys.exit(main())
 """
-_SERVICES = {
-    Role.WEBSERVER: ("nginx.service", "php*-fpm.service"),
-    Role.DATABASE: ("mariadb.service",),
-    Role.AUTOSCALER: (),
-}
 
 
 def _services(job: MachineJob) -> tuple[str, ...]:
-    managed = job.role is Role.DATABASE and job.database.managed
-    return () if managed else _SERVICES[job.role]
+    if job.role is Role.DATABASE:
+        engine = postgresql.SERVICE if job.database.engine == "postgresql" else "mariadb.service"
+        return () if job.database.managed else (engine,)
+    return ("nginx.service", "php*-fpm.service") if job.role is Role.WEBSERVER else ()
 
 
 def build() -> bytes:
@@ -64,6 +61,11 @@ def _uploads(job: MachineJob) -> tuple[str, ...]:
     return (UPLOADS_UNIT,) if shared and job.mode == "production" else ()
 
 
+def _files(job: MachineJob) -> str:
+    folder = job.role is Role.WEBSERVER and application(job.application.kind).code
+    return f"{folder}/{MARKER}" if folder and job.mode == "production" else ""
+
+
 def machine_config(job: MachineJob) -> dict[str, Any]:
     """Return the content of `/etc/build-usb/machine.json` (mode 0600) for the job's machine.
 
@@ -75,6 +77,7 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
         "name": job.name,
         "role": str(job.role),
         "private_address": job.private_address,
+        "ipv6": job.ipv6,
         "network_cidr": job.network_cidr,
         "build_machine": job.build_machine,
         "ssh_port": job.ssh_port,
@@ -90,5 +93,7 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
         "shared_config_unit": SHARED_CONFIG_UNIT,
         "services": ["cron.service", "ssh.service", *_services(job), *_uploads(job)],
         "certificate": (f"{TLS}/current/fullchain.pem" if job.role is Role.WEBSERVER else ""),
+        "files": _files(job),
         "backup": backups.agent_config(job),
+        "mail": mail.agent_config(job),
     }

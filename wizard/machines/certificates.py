@@ -13,12 +13,24 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from wizard.machines.desired import File, Handler
 from wizard.secrets import Secret
 
-MYSQL_TRUST = "/usr/local/share/ca-certificates/build-usb-database.crt"
-"""Where a machine keeps the database's certificate: PHP's MySQL client trusts the system's store.
+DATABASE_TRUST = "/usr/local/share/ca-certificates/build-usb-database.crt"
+"""Where a machine keeps the database's certificate: PHP's MySQL client trusts the system's store,
+PostgreSQL's is told the file.
 It can vouch for nothing but itself."""
 _YEARS = 10
+
+
+def trust(certificate: str) -> tuple[File, Handler]:
+    """Return what makes the machine's programs trust the database's certificate (PEM)."""
+    name, path = "trust-database", DATABASE_TRUST
+    return File(path, certificate, handlers=(name,)), Handler(
+        name,
+        # what update-ca-certificates would do, without going through the whole store
+        f'ln -sfn {path} "/etc/ssl/certs/$(openssl x509 -noout -hash -in {path}).0"',
+    )
 
 
 def self_signed(common_name: str, addresses: tuple[str, ...]) -> tuple[str, Secret]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from zlib import crc32
 
-from wizard.machines import backups, shared_config
+from wizard.machines import backups, mail, shared_config
 from wizard.machines.agent_zipapp import build, machine_config
 from wizard.machines.desired import Facts, File, Folder, Handler, Link, Part
 from wizard.machines.job import MachineJob
-from wizard.machines.places import AGENT_PATH, CONFIG_PATH, LIBRARY, OURS
+from wizard.machines.places import AGENT_PATH, CONFIG_PATH, LIBRARY, OURS, PAGE_PORT
 from wizard.machines.templates import render
+from wizard.rules import Role
 from wizard.secrets import Secret
 
 
@@ -24,6 +25,7 @@ def parts(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
         _system(job, facts),
         shared_config.part(job),
         *backups.parts(job),
+        mail.part(job),
         _agent(job),
     )
 
@@ -36,7 +38,11 @@ def reboot_time(name: str) -> str:
 
 def _ssh(job: MachineJob) -> Part:
     reload = "reload-sshd"
-    sshd = render("common/sshd.conf.j2", ssh_port=job.ssh_port)
+    sshd = render(
+        "common/sshd.conf.j2",
+        ssh_port=job.ssh_port,
+        page_port=PAGE_PORT if job.role is Role.AUTOSCALER else 0,
+    )
     jail = render(
         "common/fail2ban.conf.j2",
         ssh_port=job.ssh_port,
@@ -106,7 +112,7 @@ def _agent(job: MachineJob) -> Part:
             File(CONFIG_PATH, text, mode=0o600, handlers=apply),
             File(
                 "/etc/cron.d/build-usb-agent",
-                render("cron/agent.j2", agent=AGENT_PATH, command="run"),
+                render("cron/agent.j2", command="run"),
             ),
         ),
         handlers=(Handler(apply[0], f"{AGENT_PATH} edge && {AGENT_PATH} firewall"),),

@@ -26,6 +26,6 @@ def user_data(
             host_private_key=host_private_key.reveal(),
             host_public_key=host_public_key,
             authorized_keys=authorized_keys,
-            sshd_config=render("common/sshd.conf.j2", ssh_port=ssh_port),
+            sshd_config=render("common/sshd.conf.j2", ssh_port=ssh_port, page_port=0),
         )
     )

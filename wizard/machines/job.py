@@ -42,8 +42,9 @@ class DatabaseSettings:
     """Where the application's database is, what it is called, and the certificate it shows (PEM;
     self-signed, for `address`; see machines.certificates): the only one that clients accept.
 
-    A managed one has an `admin`, who may make databases and accounts; `address` is a name then,
-    and `certificate` the authority that signs for it. Both are empty until it is there.
+    A managed one has an `admin`, who may make databases and accounts, and at PostgreSQL connects to
+    the database `first` for that; `address` is a name then, and `certificate` the authority that
+    signs for it. All are empty until it is there.
     """
 
     engine: str
@@ -54,6 +55,7 @@ class DatabaseSettings:
     certificate: str
     admin: str = ""
     managed: bool = False
+    first: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,18 +115,45 @@ class EdgeSettings:
 
 
 @dataclass(frozen=True)
+class SecondSettings:
+    """The second place of backups, as machines see it; `append_only`: its key cannot delete."""
+
+    bucket: str
+    endpoint: str
+    region: str
+    access_key: str
+    append_only: bool
+
+
+@dataclass(frozen=True)
 class BackupSettings:
     """Where temporal backups go, and how many are kept by period; no periods: none are made."""
 
     bucket: str = ""
     periods: tuple[str, ...] = ()
     keep: dict[str, int] = field(default_factory=dict)
+    second: SecondSettings | None = None
+
+
+@dataclass(frozen=True)
+class MailSettings:
+    """How people are told: the mail server (see wizard.agent.mail.Account), from whom, to whom, and
+    the least important level that is sent."""
+
+    host: str
+    port: int
+    security: str
+    user: str
+    sender: str
+    to: str
+    level: str
 
 
 @dataclass(frozen=True)
 class CodeSettings:
-    """Own code: the digest of its archive (sha256), the commit that it is of, and how it is run;
-    see `answers.sections.OwnRepository`. `settings`: it has a settings file (a secret)."""
+    """Code that comes as an archive: its digest (sha256), the commit or version that it is of, and
+    how it is run; see `answers.sections.OwnRepository`. `settings`: it has a settings file (a
+    secret). `folder`: the one in the archive that holds all of it, empty: it is at the top."""
 
     digest: str
     commit: str
@@ -133,6 +162,7 @@ class CodeSettings:
     health_path: str
     cron: str
     settings: bool
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +189,8 @@ class MachineJob:
     (database: the key of `database.certificate`), `database_admin_password` (database, where it is
     managed), `admin_password` and `salts` (webserver, application phase; salts is a JSON object or
     list of 8 random strings), `certificate` (the leader's certificate phase, where `tls.given`: key
-    and certificate, PEM), `backup_password` where backups are made, `station` (autoscaler: see
+    and certificate, PEM), `backup_password` where backups are made, `second_storage_key` where they
+    go to `backup.second` too, `mail_password` where there is `mail`, `station` (autoscaler: see
     engine.station). `product` is the SHA-256 of the program that an autoscaler runs.
     `settings` (webserver): the settings file of own code.
     """
@@ -184,11 +215,13 @@ class MachineJob:
     database: DatabaseSettings
     tls: TlsSettings
     application: ApplicationSettings
+    ipv6: str = ""
     leader: bool = True
     edge: EdgeSettings | None = None
     file_system: FileSystemSettings | None = None
     backup: BackupSettings = field(default_factory=BackupSettings)
     code: CodeSettings | None = None
+    mail: MailSettings | None = None
     age_recipients: tuple[str, ...] = ()
     product: str = ""
     secrets: dict[str, Secret] = field(default_factory=dict)
@@ -223,10 +256,9 @@ class MachineJob:
                 ),
                 "edge": _edge(values.get("edge")),
                 "file_system": _file_system(values.get("file_system")),
-                "backup": BackupSettings(
-                    **{**values["backup"], "periods": tuple(values["backup"]["periods"])}
-                ),
+                "backup": _backup(values["backup"]),
                 "code": _code(values.get("code")),
+                "mail": MailSettings(**values["mail"]) if values.get("mail") else None,
                 "secrets": {name: Secret(value) for name, value in values["secrets"].items()},
             }
         )
@@ -240,6 +272,11 @@ def _file_system(values: dict[str, Any] | None) -> FileSystemSettings | None:
     if not values:
         return None
     return FileSystemSettings(**{**values, "addresses": tuple(values["addresses"])})
+
+
+def _backup(values: dict[str, Any]) -> BackupSettings:
+    second = values["second"] and SecondSettings(**values["second"])
+    return BackupSettings(**{**values, "periods": tuple(values["periods"]), "second": second})
 
 
 def _code(values: dict[str, Any] | None) -> CodeSettings | None:

@@ -17,8 +17,8 @@ COMMON = (
     "ufw",
     "unattended-upgrades",
 )
-DATABASE = ("mariadb-server", "mariadb-client")
-MANAGED_DATABASE = ("mariadb-client",)
+MARIADB = ("mariadb-server", "mariadb-client")
+MARIADB_CLIENT = ("mariadb-client",)
 WEBSERVER = (
     "certbot",
     "nginx",

@@ -15,5 +15,8 @@ SITE = "/srv/site"
 MAINTENANCE = "/run/build-usb/maintenance"
 UPLOADS_UNIT = "build-usb-uploads.service"
 APPLICATION_CRON = "/etc/cron.d/build-usb-application"
+MARKER = ".build-usb-files"
 PROGRAM = "/opt/build-usb"
 STATION = f"{OURS}/station.json"
+PAGE_PORT = 8077
+"""Where autoscalers show how the fleet is, on their loopback interface only."""

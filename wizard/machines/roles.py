@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from wizard.applications import application
-from wizard.machines import autoscaler, backups, common, database, managed, shared_config, webserver
+from wizard.machines import (
+    autoscaler,
+    backups,
+    common,
+    database,
+    managed,
+    postgresql,
+    shared_config,
+    uploads,
+    webserver,
+)
 from wizard.machines.desired import Facts, Part
 from wizard.machines.job import MachineJob, Phase
-from wizard.machines.packages import COMMON, DATABASE, MANAGED_DATABASE, WEBSERVER
+from wizard.machines.packages import COMMON, MARIADB, MARIADB_CLIENT, WEBSERVER
 from wizard.rules import Role
 
 
@@ -16,14 +26,23 @@ def packages(job: MachineJob) -> list[str]:
         return []
     wanted = list(COMMON)
     if job.role is Role.DATABASE:
-        wanted += MANAGED_DATABASE if job.database.managed else DATABASE
+        wanted += _database(job)
     if job.role is Role.WEBSERVER:
         wanted += [*WEBSERVER, *application(job.application.kind).packages]
+        if job.database.engine == "postgresql":
+            wanted.append("php-pgsql")
     if job.file_system:
         wanted += shared_config.FILE_SYSTEM_PACKAGES
-    if backups.makes_backups(job) or job.application.restored:
+    # a webserver that takes the lead over must not need a package index for it
+    if backups.may_make_backups(job) or job.application.restored:
         wanted += backups.PACKAGES
     return wanted
+
+
+def _database(job: MachineJob) -> tuple[str, ...]:
+    if job.database.engine == "postgresql":
+        return postgresql.CLIENTS if job.database.managed else postgresql.PACKAGES
+    return MARIADB_CLIENT if job.database.managed else MARIADB
 
 
 def parts(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
@@ -32,9 +51,14 @@ def parts(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
         return webserver.certificate_parts(job)
     if job.phase is Phase.APPLICATION:
         return application(job.application.kind).parts(job, facts)
+    own = postgresql.parts if job.database.engine == "postgresql" else database.parts
     by_role = {
-        Role.DATABASE: managed.parts if job.database.managed else database.parts,
+        Role.DATABASE: managed.parts if job.database.managed else own,
         Role.WEBSERVER: webserver.parts,
         Role.AUTOSCALER: autoscaler.parts,
     }
-    return (*common.parts(job, facts), *by_role[job.role](job, facts))
+    shared: tuple[Part, ...] = ()
+    if job.role is Role.WEBSERVER:
+        # there before anything is put into it
+        shared = uploads.parts(job, application(job.application.kind).uploads)
+    return (*common.parts(job, facts), *by_role[job.role](job, facts), *shared)

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from wizard.machines.places import AGENT_PATH
 from wizard.paths import config_templates
 
 
@@ -28,6 +29,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701
     )
+    environment.globals["agent"] = AGENT_PATH
     environment.filters["php"] = php
     environment.filters["php_list"] = lambda values: f"[{', '.join(php(v) for v in values)}]"
     return environment

@@ -17,8 +17,8 @@ _OWNER = ("uid=33", "gid=33")
 
 
 def parts(job: MachineJob, path: str) -> tuple[Part, ...]:
-    """Return what mounts them at `path`, in production mode."""
-    if job.mode != "production":
+    """Return what mounts them at `path` (empty: there are none), in production mode."""
+    if job.mode != "production" or not path:
         return ()
     mount = "mount-uploads"
     unit = render(

@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import Any
 
 from wizard.answers import loader
 from wizard.answers.model import Answers
-from wizard.engine import backups, fleets, graph, managed
+from wizard.engine import fleets, graph, managed
 from wizard.engine import state as states
 from wizard.engine.context import Context
 from wizard.engine.deploy import steps as deploy_steps
@@ -19,7 +18,7 @@ from wizard.engine.fleets import Record
 from wizard.engine.graph import Step, StepResult
 from wizard.engine.machine import write_ssh_files
 from wizard.engine.state import State
-from wizard.errors import BuildUsbError, NotSupportedError, ProviderError, UsageError
+from wizard.errors import BuildUsbError, NotSupportedError, ProviderError
 from wizard.events import Event, EventKind, EventSink, silent, tee
 from wizard.home.files import append_line, write_atomic
 from wizard.home.home import DeploymentHome
@@ -97,46 +96,6 @@ def destroy(
         return results
 
 
-def backup(session: Session, deployment: DeploymentHome, show: Show, stop: threading.Event) -> str:
-    """Make a restore point now and return its name."""
-    point = backups.new_point("manual")
-    _on_running(
-        f"backup {deployment.name}",
-        session,
-        deployment,
-        show,
-        stop,
-        lambda context: backups.backup_steps(context, point),
-    )
-    return point
-
-
-def restore(
-    session: Session, deployment: DeploymentHome, point: str, show: Show, stop: threading.Event
-) -> None:
-    """Put a restore point back in place of what runs. UsageError if there is no such point."""
-
-    def steps(context: Context) -> list[Step]:
-        known = backups.points(context)
-        whole = [str(found["name"]) for found in known if found["whole"]]
-        if point not in whole:
-            raise UsageError(
-                f"there is no whole restore point called {point}",
-                where=deployment.name,
-                cure=f"choose one of: {', '.join(whole[-12:]) or 'none is made yet'}",
-            )
-        return backups.restore_steps(context, point)
-
-    _on_running(f"restore {deployment.name}", session, deployment, show, stop, steps)
-
-
-def points(session: Session, deployment: DeploymentHome) -> list[dict[str, Any]]:
-    """Return the restore points of a deployment, oldest first."""
-    context = make_context(session, deployment, read_answers(deployment))
-    follow(context)
-    return backups.points(context)
-
-
 def follow(context: Context) -> Record | None:
     """Take over what autoscalers have made of the webservers, if there are any at work."""
     if context.plan.mode != "production" or not context.state.machines:
@@ -152,7 +111,7 @@ def follow(context: Context) -> Record | None:
     return record
 
 
-def _on_running(
+def on_running(
     what: str,
     session: Session,
     deployment: DeploymentHome,
@@ -191,16 +150,12 @@ def _recorded(
             append_line(context.home.events_file, event.to_json())
 
     both = tee(keep, sink)
-    redacted = _redacting(both, lambda: [*context.secrets.all(), *context.credentials.all()])
-    # who follows events.jsonl from outside learns here what is to come
-    kept = ("id", "title", "machine", "expected", "needs")
-    ahead = [{key: getattr(step, key) for key in kept} for step in steps]
-    started = f"{what} {context.plan.deployment}"
-    both(Event(EventKind.RUN_STARTED, started, data={"steps": ahead}))
+    redacted = redacting(both, lambda: [*context.secrets.all(), *context.credentials.all()])
+    both(announcement(f"{what} {context.plan.deployment}", steps))
     try:
         results = run(redacted)
     except BaseException as error:
-        redacted(Event(EventKind.RUN_FAILED, str(error), data=_parts(error)))
+        redacted(Event(EventKind.RUN_FAILED, str(error), data=parts(error)))
         raise
     both(
         Event(
@@ -212,15 +167,23 @@ def _recorded(
     return results
 
 
-def _parts(error: BaseException) -> dict[str, str]:
+def announcement(what: str, steps: Sequence[Step]) -> Event:
+    """Return a run's first event: who follows events from outside learns what is to come."""
+    kept = ("id", "title", "machine", "expected", "needs")
+    ahead = [{key: getattr(step, key) for key in kept} for step in steps]
+    return Event(EventKind.RUN_STARTED, what, data={"steps": ahead})
+
+
+def parts(error: BaseException) -> dict[str, str]:
     """Return what, where, why and cure of an error apart, as far as it has them."""
     if not isinstance(error, BuildUsbError):
         return {}
     return {key: getattr(error, key) for key in ("what", "where", "why", "cure")}
 
 
-def _redacting(sink: EventSink, known: Callable[[], list[Secret]]) -> EventSink:
-    """Events come from our own code, which puts no secret in them; this holds when it errs."""
+def redacting(sink: EventSink, known: Callable[[], list[Secret]]) -> EventSink:
+    """Return a sink that takes known secrets out of what it hands on to `sink`: our own code puts
+    none in events, and this holds when it errs."""
 
     def send(event: Event) -> None:
         if event.kind in (EventKind.STEP_FAILED, EventKind.RUN_FAILED, EventKind.LOG):

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wizard.answers import loader
-from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
-from wizard.dns.base import Wanted
+from wizard.engine import gather
 from wizard.engine import open as engine_open
 from wizard.engine import state as states
 from wizard.engine.context import Context
@@ -107,7 +106,7 @@ def make_plan(home: Home, answers: Answers, credentials: SecretStore | None = No
     facts = engine_open.provider(answers.provider.name, home, account).facts()
     edge = None
     if answers.dns.proxied:
-        wanted = Wanted(origin=answers.tls.authority == ORIGIN, access=answers.gateway.enabled)
+        wanted = engine_open.wanted_of_proxies(answers)
         edge = engine_open.dns(answers, Services(), credentials).edge(wanted)
     return build(answers, facts, planned_bucket(home, answers.name), edge)
 
@@ -145,4 +144,5 @@ def make_context(session: Session, deployment: DeploymentHome, answers: Answers)
             answers.provider.name, session.home, engine_open.account(answers, session.credentials)
         ),
         state=state,
+        code=gather.known(plan, deployment, state),
     )

@@ -5,6 +5,7 @@ Nothing is remembered or guessed: every line of a status was asked for now.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from wizard.machines.job import Connection
 from wizard.operations import scaling
 from wizard.operations.scaling import FleetStatus
 from wizard.operations.session import Session, read_answers, read_state
+from wizard.plan.build import health_path
 from wizard.providers.base import Provider
 from wizard.rules import Role
 from wizard.secrets import Secret
@@ -56,11 +58,17 @@ class Status:
     machines: tuple[MachineStatus, ...]
     problems: tuple[str, ...] = ()
     fleet: FleetStatus | None = None
+    files: str = ""
 
     @property
     def healthy(self) -> bool:
         """Say whether nothing is wrong anywhere."""
         return not self.problems and not any(m.problems for m in self.machines)
+
+    @property
+    def backups(self) -> tuple[str, ...]:
+        """Return by machine what was kept last, and what was restored last to try it."""
+        return tuple(line for machine in self.machines if (line := _kept(machine)))
 
     @property
     def certificate_days(self) -> int | None:
@@ -80,7 +88,7 @@ def status(session: Session, deployment: DeploymentHome) -> Status:
     provider = engine_open.provider(answers.provider.name, session.home, account)
     present = {machine.name: machine for machine in provider.machines(deployment.name)}
     with ThreadPoolExecutor() as pool:
-        path = getattr(answers.application.source, "health_path", "/")
+        path = health_path(answers)
         site = pool.submit(_site, state, path)
         dns = pool.submit(_dns, session, answers, provider, state)
         machines = pool.map(
@@ -91,14 +99,17 @@ def status(session: Session, deployment: DeploymentHome) -> Status:
         )
         site_text, site_problems = site.result()
         dns_text, dns_problems = dns.result()
+        seen = tuple(machines)
+        files_text, files_problems = _files(state, seen, fleet)
         return Status(
             deployment=deployment.name,
             url=state.url,
             site=site_text,
             dns=dns_text,
-            machines=tuple(machines),
-            problems=(*site_problems, *dns_problems, *fleet_problems),
+            machines=seen,
+            problems=(*site_problems, *dns_problems, *fleet_problems, *files_problems),
             fleet=fleet,
+            files=files_text,
         )
 
 
@@ -112,6 +123,7 @@ def to_plain(result: Status) -> dict[str, Any]:
         "dns": result.dns,
         "machines": [{**vars(m), "problems": list(m.problems)} for m in result.machines],
         "problems": list(result.problems),
+        "files": result.files,
         "fleet": result.fleet.to_plain() if result.fleet else None,
     }
 
@@ -121,10 +133,12 @@ def to_text(result: Status) -> str:
     days = result.certificate_days
     lines = [
         f"{result.deployment}: {'healthy' if result.healthy else 'NOT HEALTHY'}",
+        *(f"  problem: {problem}" for problem in result.problems),
         f"  site         {result.url or 'never deployed to the end'}  {result.site}".rstrip(),
         f"  certificate  {'unknown' if days is None else f'valid for {days} more days'}",
         f"  DNS          {result.dns}",
-        *(result.fleet.lines() if result.fleet else ()),
+        *([f"  plugins      {result.files}"] if result.files else []),
+        *(f"  backups      {line}" for line in result.backups),
         "",
     ]
     table = [
@@ -142,8 +156,22 @@ def to_text(result: Status) -> str:
         lines += [f"      problem: {problem}" for problem in machine.problems]
         if machine.figure("reboot_required"):
             lines.append("      wants a reboot")
-    lines += [f"  problem: {problem}" for problem in result.problems]
+    if result.fleet:
+        lines += ["", *result.fleet.lines()]
     return "\n".join(lines) + "\n"
+
+
+def _kept(machine: MachineStatus) -> str:
+    """Return a machine's newest point and the newest that was tried, empty: it makes none."""
+    commands = machine.agent.get("commands") or {}
+    newest = {"backup": "", "check": ""}
+    latest = dict(newest)
+    for name, ran in commands.items():
+        kind = name.partition("-")[0]
+        if kind in newest and ran.get("ok") and str(ran.get("at")) > latest[kind]:
+            newest[kind], latest[kind] = str(ran.get("point")), str(ran.get("at"))
+    tried = f"{newest['check']} tried" if newest["check"] else "none tried yet"
+    return f"{machine.name}: {newest['backup']} made, {tried}" if newest["backup"] else ""
 
 
 def _row(machine: MachineStatus) -> tuple[str, ...]:
@@ -216,6 +244,21 @@ def _fleet(session: Session, deployment: DeploymentHome) -> tuple[FleetStatus | 
         return None, []  # a deploy is at work and knows better
     except BuildUsbError as error:
         return None, [f"autoscalers: {error.what}: {error.why}"]
+
+
+def _files(
+    state: State, machines: Sequence[MachineStatus], fleet: FleetStatus | None
+) -> tuple[str, list[str]]:
+    """Return which plugins and themes all webservers are to have, and who has others."""
+    if not state.files:
+        return "", []
+    web = [m for m in machines if m.role == Role.WEBSERVER]
+    others = [m.name for m in web if m.agent and m.figure("files") != state.files]
+    text = f"{state.files_of} ({state.files[:12]}), on {len(web) - len(others)} of {len(web)}"
+    if not others or (fleet and fleet.roll and fleet.roll.goes_on):
+        return text, []
+    cure = f"other plugins or themes than all are to have: build-usb deploy {state.deployment}"
+    return text, [f"{', '.join(others)}: {cure}"]
 
 
 def _dns(
