@@ -7,7 +7,7 @@ cd "$PROJECT"
 usage() {
     cat <<'TEXT'
 usage: ./build-image.sh [--flavour small|full] [--fresh] [--check] [--bare] [--try [bios|uefi]]
-                        [--write DEVICE]
+                        [--write DEVICE [--anew]]
 
 Makes dist/build-usb-<version>-amd64.iso, SHA256SUMS, the list of packages and the log, on Debian 12
 or 13, as root or with sudo. What was made before and did not change is not made again.
@@ -17,7 +17,8 @@ or 13, as root or with sudo. What was made before and did not change is not made
   --check          build a second time elsewhere and compare bit by bit (image/compare.sh)
   --bare           make a bare Debian live image too, to compare with (docs/benchmarks.md)
   --try [HOW]      start the image in QEMU, by bios (default) or uefi, in a window or this terminal
-  --write DEVICE   write the image to a USB stick, such as /dev/sdX, and read it back
+  --write DEVICE   write the image to a USB stick, such as /dev/sdX, and read it back; a Build USB
+                   stick keeps its encrypted volume, but with --anew
 
 Environment: BUILD_USB_IMAGE_CACHE  where stages are kept (.image-cache; about 3 GB)
              BUILD_USB_IMAGE_DIST   where the result goes (dist)
@@ -26,7 +27,7 @@ TEXT
 }
 
 arguments=("$@")
-FLAVOUR=small fresh='' check='' bare='' try='' device=''
+FLAVOUR=small fresh='' check='' bare='' try='' device='' anew=''
 while [ $# -gt 0 ]; do
     case $1 in
     --flavour) FLAVOUR=${2:-} && shift ;;
@@ -38,6 +39,7 @@ while [ $# -gt 0 ]; do
         try=bios
         case ${2:-} in bios | uefi) try=$2 && shift ;; esac
         ;;
+    --anew) anew=--anew ;;
     --write) device=${2:-} && shift ;;
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
@@ -250,5 +252,6 @@ trap - EXIT
 
 exec >&3 2>&4
 if [ -n "$check" ]; then bash image/compare.sh "$iso" --flavour "$FLAVOUR"; fi
-if [ -n "$device" ]; then python3 -I wizard/stick/write.py "$iso" "$device"; fi
+# shellcheck disable=SC2086  # one word, or none
+if [ -n "$device" ]; then python3 -m wizard.stick.write $anew "$iso" "$device"; fi
 if [ -n "$try" ]; then host_tools qemu-system-x86 qemu-system-gui ovmf && bash image/try.sh "$iso" "$try"; fi

@@ -12,6 +12,7 @@ import pytest
 
 from tests.image.image import Image
 from tests.image.internal_disks import PROGRAMS
+from tests.lab.conftest import laboratory as laboratory
 
 ROOT = Path(__file__).parents[2]
 NEEDED = (

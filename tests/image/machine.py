@@ -62,8 +62,10 @@ class Direct:
 @dataclass(frozen=True)
 class Computer:
     """What is in it. `nvme` and `sata`: internal disks. `removable`: what the stick says it is.
-    `protected`: it cannot be written to.
-    `network`: the namespace (a file of /proc) that it reaches the world from, else this one."""
+    `protected`: it cannot be written to. `keys`: a second stick. `memory`: MiB.
+    `sound`: a file that a sound card's output goes into. `restarts`: after a reset it starts again,
+    where else it ends. `network`: the namespace (a file of /proc) that it reaches the world from,
+    else this one."""
 
     stick: Path
     direct: Direct | None = None
@@ -73,6 +75,10 @@ class Computer:
     removable: bool = True
     protected: bool = False
     shell: bool = False
+    keys: Path | None = None
+    memory: int = 1536
+    sound: Path | None = None
+    restarts: bool = False
     network: Path | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
 
@@ -87,7 +93,8 @@ class Computer:
             # that it is fast
             *("-cpu", "max,-erms,-fsrm"),
             # two processors make QEMU's emulation trip over the kernel's code patching
-            *("-smp", "1", "-m", "1536", "-vga", "std", "-display", "none", "-no-reboot"),
+            *("-smp", "1", "-m", str(self.memory), "-vga", "std", "-display", "none"),
+            *(() if self.restarts else ("-no-reboot",)),
             *("-nic", "user,id=cable", "-device", "qemu-xhci", "-device", "usb-kbd"),
             *("-qmp", f"unix:{folder}/qmp,server=on,wait=off"),
             *_drive("stick", self.stick, ",readonly=on" if self.protected else ""),
@@ -97,6 +104,11 @@ class Computer:
         for number in (0, 1):
             words += ["-chardev", f"socket,id=s{number},path={folder}/s{number},server=on,wait=off"]
             words += ["-serial", f"chardev:s{number}"]
+        if self.keys:
+            words += [*_drive("keys", self.keys), "-device", "usb-storage,drive=keys,serial=KEYS"]
+        if self.sound:
+            words += ["-audiodev", f"wav,id=sound,path={self.sound}"]
+            words += ["-device", "intel-hda", "-device", "hda-output,audiodev=sound"]
         if self.nvme:
             words += [*_drive("nvme", self.nvme), "-device", "nvme,serial=NVME,drive=nvme"]
         if self.sata:
@@ -139,8 +151,8 @@ class Machine:
         try:
             self._await_sockets()
             self.monitor = Monitor(folder / "qmp")
-            self.serial = Line(folder / "s0", folder / "serial.log", self.runs)
-            self.shell = Line(folder / "s1", folder / "shell.log", self.runs)
+            self.serial = Line.at(folder / "s0", folder / "serial.log", self.runs)
+            self.shell = Line.at(folder / "s1", folder / "shell.log", self.runs)
         except BaseException:
             self._process.kill()
             self._process.wait()
@@ -172,6 +184,11 @@ class Machine:
     def seconds(self) -> float:
         """Return how long it has been on."""
         return time.monotonic() - self.started
+
+    def processor_seconds(self) -> float:
+        """Return how long a processor of this computer worked for it: other work does not count."""
+        words = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def pull(self) -> None:
         """Cut the power."""

@@ -8,22 +8,29 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78])")
 
 
 class Line:
-    """Reads all the time into `log`; `alive` tells whether anything can still come."""
+    """Reads a connection all the time into `log`; `alive` tells whether anything can still come."""
 
-    def __init__(self, path: Path, log: Path, alive: Callable[[], bool]) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
+    def __init__(self, connection: socket.socket, log: Path, alive: Callable[[], bool]) -> None:
+        self._socket = connection
         self._log = log
         self._alive = alive
         self._said = b""
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    @classmethod
+    def at(cls, path: Path, log: Path, alive: Callable[[], bool]) -> Self:
+        """Connect to the socket that is a line's other end."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(path))
+        return cls(connection, log, alive)
 
     def _read(self) -> None:
         with self._log.open("ab", buffering=0) as log:

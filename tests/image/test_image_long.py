@@ -53,7 +53,7 @@ PYTHON = "/opt/build-usb/bin/python"
 def answer(machine: Machine, command: str, **secrets: str) -> dict[str, dict[str, object]]:
     """Run the helper as the wizard does; return what it said."""
     machine.put("/run/secrets.json", json.dumps(secrets))
-    said = machine.run(f"cat /run/secrets.json | {HELPER} {command} || true", 1200)
+    said = machine.run(f"cat /run/secrets.json | {HELPER} {command} || true", 3600)
     found: dict[str, dict[str, object]] = json.loads(said.splitlines()[-1])
     return found
 

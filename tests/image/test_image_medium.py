@@ -330,6 +330,18 @@ def test_firewall_and_network(root: Path) -> None:
     )
 
 
+def test_font_of_the_consoles(image: Image, root: Path) -> None:
+    """What sets it is there, fonts too, and in the place of Debian's rule, whose font is not."""
+    product = image.layer("product")
+    rule = "udev/rules.d/90-console-setup.rules"
+    assert (root / "usr/lib" / rule).is_file()
+    (program,) = re.findall(r'RUN\+="/([^"]*)"', (product / "etc" / rule).read_text())
+    assert (product / program).stat().st_mode & stat.S_IXUSR
+    fonts = re.findall(r"\$fonts/(\S+)", (product / program).read_text())
+    assert len(fonts) == 2
+    assert all((root / "usr/share/consolefonts" / font).is_file() for font in fonts)
+
+
 def test_product_starts_in_its_layer(image: Image) -> None:
     """The wheels fit the image's Python: every native module of the product is for it."""
     site = next((image.layer("product") / "opt/build-usb/lib").glob("python3*/site-packages"))

@@ -28,11 +28,11 @@ from wizard.errors import (
 )
 from wizard.home.files import write_json
 from wizard.secrets import Secret
-from wizard.stick import clone, luks, media, medium, settings, table, volume
+from wizard.stick import clone, connections, luks, media, medium, settings, table, volume
 from wizard.stick.client import Stick
+from wizard.stick.disks import Disk, disk_at
 from wizard.stick.medium import Origin
 from wizard.stick.volume import Owner, Phase
-from wizard.stick.write import Disk, disk_at
 
 CHEAP = luks.Cost(memory=64, passes=4, threads=1)
 RIGHT = Secret("correct horse battery staple")
@@ -79,6 +79,18 @@ def boot(name: str = "sda") -> Disk:
     return medium.boot_disk()
 
 
+def mounted_profiles(*names: str) -> bool:
+    """Say whether NetworkManager's folder is the volume's, with these profiles in it."""
+    found = {path.name: path for path in connections.PROFILES.iterdir()}
+    private = all(path.stat().st_mode & 0o777 == 0o600 for path in found.values())
+    inside = {path.name for path in (volume.PLACE / "system/networks").iterdir()}
+    return (
+        bool(medium.mounted_at(connections.PROFILES))
+        and private
+        and (set(found) == inside == set(names))
+    )
+
+
 def volume_life() -> None:
     """Everything that can be done with one volume, in turn."""
     sticks(1)
@@ -89,6 +101,9 @@ def volume_life() -> None:
         volume.open_volume(disk, RIGHT, NOBODY)
     HOME.mkdir(parents=True, exist_ok=True)
     (HOME / "begun-in-memory").write_text("kept")
+    connections.PROFILES.mkdir(parents=True, exist_ok=True)
+    joined = connections.PROFILES / "build-usb-wifi-41.nmconnection"
+    joined.write_text("psk=of the café")
     # every disk is read-only at first sight in the image
     sh("blockdev", "--setro", "/dev/sda")
     started = time.monotonic()
@@ -105,11 +120,20 @@ def volume_life() -> None:
         volume.create(disk, RIGHT, NOBODY, CHEAP)
     write_json(HOME / "state.json", {"n": 1})
 
+    # networks that were joined are in the volume, and known again when it is opened
+    assert mounted_profiles(joined.name)
+    hotel = connections.PROFILES / "build-usb-wifi-42.nmconnection"
+    hotel.touch(0o600)
+    hotel.write_text("psk=of the hotel")
+
     with (HOME / "busy").open("w"), refused(HomeError, "cannot unmount"):
         volume.close_volume()
     volume.close_volume()
     assert not (HOME / "state.json").exists()
     assert volume.status(disk).phase is Phase.LOCKED
+    assert not medium.mounted_at(connections.PROFILES)
+    for path in connections.PROFILES.iterdir():  # as after a start
+        path.unlink()
     with refused(PassphraseError, "wrong passphrase"):
         volume.open_volume(disk, WRONG, NOBODY)
     volume.open_volume(disk, RIGHT, NOBODY)
@@ -117,6 +141,7 @@ def volume_life() -> None:
     with refused(PassphraseError, "wrong passphrase"):
         volume.open_volume(disk, WRONG, NOBODY)
     assert json.loads((HOME / "state.json").read_text()) == {"n": 1}
+    assert mounted_profiles(joined.name, hotel.name)
     say("STAGE reopened")
 
     volume.close_volume()

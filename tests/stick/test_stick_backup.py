@@ -70,6 +70,21 @@ def test_there_and_back_by_a_folder(made: tuple[Home, Vault], data: bytes, tmp_p
         backup.restore(data, PASSPHRASE, home.path)
 
 
+def test_into_a_home_that_was_only_begun(data: bytes, tmp_path: Path) -> None:
+    """As the wizard begins one with a new encrypted volume: a key that opens nothing yet."""
+    home = Home.open(tmp_path / "home")
+    begun = home.create_identity(Secret("another passphrase"))
+    home.keep_recovery(begun, Secret("ABCDE-FGHJK-LMNPQ-RSTUV-WXYZ2-34567"))
+    restored = backup.restore(data, PASSPHRASE, home.path)
+    restored.unlock(PASSPHRASE)
+    assert restored.deployments() == ["shop"]
+    assert not (home.path / "recovery.age").exists()
+    other = Home.open(tmp_path / "other")
+    other.vault(other.create_identity(PASSPHRASE)).set("token", Secret("kept"))
+    with pytest.raises(HomeError, match=r"(?s)already.*secrets\.age"):
+        backup.restore(data, PASSPHRASE, other.path)
+
+
 def test_refused(made: tuple[Home, Vault], data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "home"
     with pytest.raises(PassphraseError, match="wrong passphrase"):

@@ -14,9 +14,9 @@ from wizard.home.strength import strength
 from wizard.secrets import Secret
 from wizard.stick import luks, medium, settings
 from wizard.stick.client import Stick
+from wizard.stick.disks import Computer
 from wizard.stick.medium import Origin
 from wizard.stick.settings import Settings
-from wizard.stick.write import Computer
 
 RULES = """\
 ! model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from wizard.stick import write
-from wizard.stick.write import Computer, Refused
+from wizard.stick import disks, kept, write
+from wizard.stick.disks import Computer, Refused
 
 MIB = 2**20
 NEEDED = 9 * MIB
@@ -60,15 +61,15 @@ def test_a_plain_stick_is_offered(tmp_path: Path, computer: Computer) -> None:
     usb = tmp_path / "sys/devices/pci0/usb1/1-1"
     (usb / "idVendor").write_text("0781\n")
     (usb / "serial").write_text("AA11\n")
-    (found,) = write.disks(computer)
-    assert write.problems(found, NEEDED, computer) == []
-    assert write.describe(found) == "/dev/sda: Acme Flash Disk, 0.1 GB, USB, serial number AA11"
+    (found,) = disks.disks(computer)
+    assert disks.problems(found, NEEDED, computer) == []
+    assert disks.describe(found) == "/dev/sda: Acme Flash Disk, 0.1 GB, USB, serial number AA11"
     assert found.confirmation == "Acme Flash Disk 0.1 GB"
 
 
 def test_fixed_bit_of_a_usb_stick_is_no_reason(tmp_path: Path, computer: Computer) -> None:
     disk(tmp_path, "sda", USB, removable="0")
-    assert write.problems(write.disks(computer)[0], NEEDED, computer) == []
+    assert disks.problems(disks.disks(computer)[0], NEEDED, computer) == []
 
 
 @pytest.mark.parametrize(
@@ -83,20 +84,20 @@ def test_refused_by_what_it_is(
     tmp_path: Path, computer: Computer, place: str, values: dict[str, str], reason: str
 ) -> None:
     disk(tmp_path, "sda", place, **values)
-    (problem,) = write.problems(write.disks(computer)[0], NEEDED, computer)
+    (problem,) = disks.problems(disks.disks(computer)[0], NEEDED, computer)
     assert reason in problem
 
 
 def test_refused_when_mounted(tmp_path: Path, computer: Computer) -> None:
     part(disk(tmp_path, "sda", USB), 1, "8:1")
     mount(computer, "8:1", "/media/stick")
-    assert write.uses(write.disks(computer)[0], computer) == ["sda1 is mounted on /media/stick"]
+    assert disks.uses(disks.disks(computer)[0], computer) == ["sda1 is mounted on /media/stick"]
 
 
 def test_refused_when_btrfs_gives_another_number(tmp_path: Path, computer: Computer) -> None:
     part(disk(tmp_path, "sda", USB), 2, "8:2")
     mount(computer, "0:31", "/", "/dev/sda2")
-    (problem,) = write.uses(write.disks(computer)[0], computer)
+    (problem,) = disks.uses(disks.disks(computer)[0], computer)
     assert problem == "it holds the running system: sda2 is mounted on /"
 
 
@@ -112,8 +113,8 @@ def test_refused_when_it_holds_the_system_through_layers(
         (below / "holders" / name).symlink_to(above)
         below = above
     mount(computer, "254:1", "/", "/dev/mapper/vg-root")
-    stick = next(d for d in write.disks(computer) if d.name == "sda")
-    assert write.uses(stick, computer) == [
+    stick = next(d for d in disks.disks(computer) if d.name == "sda")
+    assert disks.uses(stick, computer) == [
         "it holds the running system: dm-1 is mounted on /",
         "dm-0 is built on it (LVM, RAID or encryption)",
     ]
@@ -122,14 +123,14 @@ def test_refused_when_it_holds_the_system_through_layers(
 def test_refused_when_swapped_on(tmp_path: Path, computer: Computer) -> None:
     part(disk(tmp_path, "sda", USB), 1, "8:1")
     (computer.proc / "swaps").write_text("Filename Type Size\n/dev/sda1 partition 1 0 -2\n")
-    assert write.uses(write.disks(computer)[0], computer) == ["sda1 is in use as swap"]
+    assert disks.uses(disks.disks(computer)[0], computer) == ["sda1 is in use as swap"]
 
 
 def test_not_a_disk(tmp_path: Path, computer: Computer) -> None:
     disk(tmp_path, "sda", USB)
     for path in (tmp_path / "nothing", tmp_path, Path("/dev/null")):
         with pytest.raises(Refused):
-            write.find(path, computer)
+            disks.find(path, computer)
 
 
 def image(path: Path, size: int = NEEDED) -> Path:
@@ -254,11 +255,135 @@ def test_killed_halfway_leaves_nothing_that_starts(
     assert not any((tmp_path / "stick.img").read_bytes()[: 4 * MIB])
 
 
+# -- a newer image, and what the stick keeps -----------------------------------------------------
+
+VOLUME_AT, VOLUME_SIZE = 24 * MIB, 30 * MIB
+
+
+def bootable(path: Path, size: int, answers: bytes) -> Path:
+    """Make an image with three partitions, the third a FAT one called ANSWERS."""
+    image(path, size)
+    start = size - 4 * MIB
+    with path.open("r+b") as file:
+        file.truncate(size)
+    parts = [(64, 2000), (4096, 2048), (start // 512, 4096)]
+    lines = [f"start={begin}, size={sectors}" for begin, sectors in parts]
+    subprocess.run(
+        ["sfdisk", "--quiet", path],
+        input="\n".join(["label: gpt", "first-lba: 64", *lines, ""]).encode(),
+        check=True,
+    )
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write((b"FAT" + b"ANSWERS    " + answers).ljust(2 * MIB, b"."))
+    return path
+
+
+def layout(device: Path) -> list[dict[str, object]]:
+    said = subprocess.run(["sfdisk", "--json", device], capture_output=True, check=True).stdout
+    parts: list[dict[str, object]] = json.loads(said)["partitiontable"]["partitions"]
+    return parts
+
+
+@pytest.fixture
+def old_stick(tmp_path: Path, computer: Computer, loop: Path) -> Path:
+    """A stick with an image, a volume behind it and something on ANSWERS."""
+    first = bootable(tmp_path / "old.iso", 9 * MIB, b"mine")
+    write.write(first, loop, lambda *_: None)
+    options = ["--quiet", "--no-reread", "--no-tell-kernel"]
+    subprocess.run(["sfdisk", *options, "--relocate", "gpt-bak-std", loop], check=True)
+    line = f"start={VOLUME_AT // 512}, size={VOLUME_SIZE // 512}, name=BUILDUSB-DATA"
+    subprocess.run(["sfdisk", *options, "--append", loop], input=line.encode(), check=True)
+    with loop.open("r+b") as file:
+        file.seek(VOLUME_AT)
+        file.write(b"secret" * (VOLUME_SIZE // 6))
+        os.fsync(file.fileno())
+    return loop
+
+
+def volume_of(stick: Path) -> bytes:
+    with stick.open("rb") as file:
+        file.seek(VOLUME_AT)
+        return file.read(VOLUME_SIZE)
+
+
+def test_a_newer_image_leaves_volume_and_answers(
+    tmp_path: Path, computer: Computer, old_stick: Path
+) -> None:
+    before, volume = layout(old_stick), volume_of(old_stick)
+    newer = bootable(tmp_path / "new.iso", 20 * MIB, b"empty")
+    asked: list[str] = []
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return "Test Stick 0.1 GB"
+
+    assert "found identical" in write.run(newer, old_stick, computer, ask)
+    assert "Its encrypted volume and its partition ANSWERS are kept" in asked[0]
+    after = layout(old_stick)
+    assert after[-1] == before[-1]
+    places = [(part["start"], part["size"], part["type"]) for part in layout(newer)]
+    assert [(part["start"], part["size"], part["type"]) for part in after[:-1]] == places
+    assert volume_of(old_stick) == volume
+    said = subprocess.run(["sfdisk", "--verify", old_stick], capture_output=True, check=True)
+    assert b"No errors detected" in said.stdout
+    with old_stick.open("rb") as stick, newer.open("rb") as source:
+        written, wanted = stick.read(20 * MIB), source.read()
+    # boot sector and system are the image's; ANSWERS is the stick's
+    assert written[:512] == wanted[:512]
+    assert written[64 * 512 : 16 * MIB] == wanted[64 * 512 : 16 * MIB]
+    assert written[16 * MIB :].startswith(b"FATANSWERS    mine")
+    assert written[18 * MIB :] == wanted[18 * MIB :]
+
+
+def test_interrupted_while_a_newer_image_is_written(
+    tmp_path: Path, computer: Computer, old_stick: Path
+) -> None:
+    """At every step the volume is still known, and the next run keeps it."""
+    before, volume = layout(old_stick), volume_of(old_stick)
+    newer = bootable(tmp_path / "new.iso", 20 * MIB, b"empty")
+    for stops in range(1, 11):
+        keep = kept.find(old_stick, newer)
+        assert keep is not None, stops
+
+        def stop(what: str, done: int, size: int, stops: int = stops) -> None:
+            if done >= size * (stops % 5 + 1) // 5 and (what == "writing") == (stops <= 5):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            write.write(newer, old_stick, stop, keep)
+    write.run(newer, old_stick, computer, lambda _text: "Test Stick 0.1 GB")
+    assert layout(old_stick)[-1] == before[-1]
+    assert volume_of(old_stick) == volume
+
+
+def test_an_image_that_has_no_room_before_the_volume(
+    tmp_path: Path, computer: Computer, old_stick: Path
+) -> None:
+    volume = volume_of(old_stick)
+    larger = bootable(tmp_path / "new.iso", 26 * MIB, b"empty")
+    with pytest.raises(Refused, match="larger than the room before the encrypted volume"):
+        write.run(larger, old_stick, computer, lambda _text: "Test Stick 0.1 GB")
+    assert volume_of(old_stick) == volume
+    asked: list[str] = []
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return "Test Stick 0.1 GB"
+
+    write.run(bootable(tmp_path / "b.iso", 20 * MIB, b""), old_stick, computer, ask, anew=True)
+    assert "its encrypted volume too" in asked[0]
+    assert len(layout(old_stick)) == 3
+
+
 def test_runs_alone_before_anything_is_installed(tmp_path: Path) -> None:
-    words = [sys.executable, "-I", "-S", write.__file__]
-    ended = subprocess.run([*words, tmp_path / "no.iso"], capture_output=True, text=True)
+    words = [sys.executable, "-E", "-s", "-S", "-m", "wizard.stick.write"]
+    root = Path(write.__file__).parents[2]
+    ended = subprocess.run([*words, tmp_path / "no.iso"], capture_output=True, text=True, cwd=root)
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: ")
-    ended = subprocess.run([*words, image(tmp_path / "a.iso"), "/dev/null"], capture_output=True)
+    ended = subprocess.run(
+        [*words, image(tmp_path / "a.iso"), "/dev/null"], capture_output=True, cwd=root
+    )
     assert ended.returncode == 1
     assert b"is not a disk" in ended.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -86,3 +87,34 @@ def test_units_call_programs_that_exist() -> None:
                 r"^Exec\w+=\W*(/usr/lib/build-usb/\S+)", unit.read_text(), re.M
             ):
                 assert (IMAGE / "product" / program.lstrip("/")).is_file(), (unit, program)
+
+
+def image_tests() -> dict[str, set[str]]:
+    """Return the names of all tests of the image, with the words of their parameters."""
+    return {
+        node.name: {
+            part.value
+            for decorator in node.decorator_list
+            for part in ast.walk(decorator)
+            if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        }
+        for path in (CHECKOUT / "tests/image").glob("test_*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def test_every_promise_of_isolation_names_tests_that_there_are() -> None:
+    there = image_tests()
+    text = (CHECKOUT / "docs/isolation.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|.*\| ([^|]*) \|$", text, re.M)
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) >= 12
+    unproved = [number for number, tests in rows if "`test_" not in tests]
+    named = re.findall(r"`(test_\w+)(?:\[([^]]*)\])?`", text)
+    missing = [
+        name if name not in there else f"{name}[{words}]"
+        for name, words in named
+        if name not in there or (words and words not in there[name])
+    ]
+    assert (unproved, missing) == ([], [])

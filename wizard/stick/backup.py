@@ -41,6 +41,8 @@ _LARGEST = 512 * 2**20  # bytes; a real one has some hundred thousands
 _STAGING = ".restoring.tmp"
 # made anew where it is restored
 _LEFT_OUT = frozenset({"lock", "secrets.lock"})
+# what makes a home worth keeping; the key of one that holds none of it opens nothing
+_KEPT = ("deployments/*/*", "secrets.age", "answers/*", "draft.yaml")
 _LAST = ("", "recipient.txt", "home.json")  # in this order; the last one makes a home of it all
 
 
@@ -150,7 +152,7 @@ def _archive(home: Path) -> bytes:
 
 
 def restore(data: bytes, passphrase: Secret, path: Path) -> Home:
-    """Make the backup the build home at `path`, which must be new or empty; return it.
+    """Make the backup the build home at `path`, in which nothing may have been kept yet; return it.
 
     Killed at any moment, restoring again starts over or goes on. Raises PassphraseError for a
     wrong passphrase, HomeError when the backup is damaged or the home is in use.
@@ -176,6 +178,8 @@ def restore(data: bytes, passphrase: Secret, path: Path) -> Home:
             target.chmod(0o600)
         os.sync()
         (path / "home.json").unlink(missing_ok=True)
+        for recovery in path.glob("recovery*.age"):  # opens what was here before
+            recovery.unlink()
         for entry in sorted(staging.iterdir(), key=_turn):
             if (path / entry.name).is_dir():
                 shutil.rmtree(path / entry.name)
@@ -192,11 +196,15 @@ def _refuse_used(path: Path) -> None:
     """Raise HomeError if something would be lost by restoring into `path`."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     begun = (path / _STAGING).exists() and not (path / "home.json").exists()
-    home = None if begun else Home.open(path)
-    if home is not None and (home.has_identity() or home.deployments()):
+    if begun:
+        return
+    Home.open(path)  # refuses a folder that is none
+    kept = [found for pattern in _KEPT for found in path.glob(pattern)]
+    if kept:
         raise HomeError(
             "there is a build home already",
             where=str(path),
+            why=f"it holds {', '.join(sorted(str(one.relative_to(path)) for one in kept)[:5])}",
             cure="name an empty folder with --home, or move the home away",
         )
 

@@ -16,6 +16,7 @@ from wizard import errors
 from wizard.errors import BuildUsbError, HomeError
 from wizard.secrets import Secret, plain
 from wizard.stick import medium
+from wizard.stick.media import KINDS
 from wizard.stick.medium import Origin
 from wizard.stick.settings import Settings
 from wizard.stick.volume import Phase
@@ -42,6 +43,14 @@ class Status:
 
 
 @dataclass(frozen=True)
+class Partition:
+    """A partition of another stick whose file system can be used."""
+
+    device: str
+    label: str
+
+
+@dataclass(frozen=True)
 class OtherStick:
     """Another USB stick; `used` says why it cannot be written to, if so."""
 
@@ -50,7 +59,7 @@ class OtherStick:
     serial: str
     size: int
     used: tuple[str, ...]
-    partitions: tuple[str, ...]
+    partitions: tuple[Partition, ...]
 
     @property
     def confirmation(self) -> str:
@@ -102,7 +111,11 @@ class Stick:
                 serial=found["serial"],
                 size=found["size"],
                 used=tuple(found["used"]),
-                partitions=tuple(part["device"] for part in found["partitions"]),
+                partitions=tuple(
+                    Partition(part["device"], part["label"])
+                    for part in found["partitions"]
+                    if part["kind"] in KINDS
+                ),
             )
             for found in self._call("others")["sticks"]
         ]

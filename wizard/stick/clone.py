@@ -16,9 +16,10 @@ from wizard.errors import HomeError
 from wizard.home.files import explained
 from wizard.secrets import Secret
 from wizard.stick import commands, luks, table, volume
+from wizard.stick.disks import Disk
 from wizard.stick.table import SECTOR, Table
 from wizard.stick.volume import NAME, PLACE, UNFINISHED, Owner
-from wizard.stick.write import CHUNK, Disk, forget
+from wizard.stick.write import CHUNK, forget
 
 _OURS = (NAME, UNFINISHED)
 
@@ -43,7 +44,9 @@ def clone(
             raise HomeError("the encrypted volume is not open", cure="open it, then copy the stick")
         luks.check(entry.device, passphrase)
     end = _end_of_system(found)
-    needed = end * SECTOR + (shrunk(entry.size) if entry else 0)
+    system = Table(target, tuple(e for e in found.entries if e.name not in _OURS))
+    begin = system.room()[0] if entry else end
+    needed = begin * SECTOR + (shrunk(entry.size) if entry else 0)
     if target.size < needed:
         raise HomeError(
             "the other stick is too small",
@@ -57,7 +60,7 @@ def clone(
         if entry is not None:
             reserved = volume.reserve(table.read(target))
             fresh = (passphrase, recovery)
-            volume.fill(target, reserved, fresh, owner, cost or luks.Cost(), PLACE / "home")
+            volume.fill(target, reserved, fresh, owner, cost or luks.Cost())
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from wizard.answers.model import Answers
 from wizard.answers.sections import CredentialSource
 from wizard.errors import HomeError, PassphraseError, UsageError
 from wizard.home import passphrase as passphrases
+from wizard.home import vault
 from wizard.home.files import read_bytes
 from wizard.secrets import Secret
 
@@ -81,9 +82,9 @@ def secrets(answers: Path, keys: Path, passphrase: Secret) -> dict[str, Secret]:
 
 def _open(data: bytes, passphrase: Secret, path: Path) -> bytes:
     try:
-        return bytes(pyrage.passphrase.decrypt(data, passphrase.reveal()))
+        return vault.open_by_passphrase(data, passphrase)
     except pyrage.DecryptError as error:
-        if "Excessive work" in str(error):
+        if vault.is_too_slow(error):
             raise PassphraseError(
                 "this computer is too slow to open the file of secrets",
                 where=str(path),

@@ -14,15 +14,16 @@ from typing import Any
 
 from wizard.errors import HomeError, UsageError
 from wizard.stick import commands, table
+from wizard.stick.disks import Disk, disks, uses
 from wizard.stick.medium import HERE, mounted_at, partition_device
 from wizard.stick.volume import Owner
-from wizard.stick.write import Disk, disks, uses
 
 ANSWERS = Path("/run/build-usb/answers")
 OTHER = Path("/run/build-usb/other")
 _ANSWERS_NUMBER = 3  # of the partition, in every image
 _MODES = ("ro", "rw")
-_KINDS = ("vfat", "exfat", "ext4")
+KINDS = ("vfat", "exfat", "ext4")
+"""File systems of other sticks that can be used."""
 
 
 def facts(disk: Disk) -> dict[str, Any]:
@@ -79,8 +80,9 @@ def others(stick: Disk | None) -> list[dict[str, Any]]:
     found = []
     for disk in _usb(stick):
         parts = [
-            {"device": f"/dev/{path.parent.name}", "kind": _kind(Path("/dev", path.parent.name))}
+            {"device": str(device), "kind": _tag("TYPE", device), "label": _tag("LABEL", device)}
             for path in sorted(disk.folder.glob("*/partition"))
+            for device in [Path("/dev", path.parent.name)]
         ]
         found.append({**facts(disk), "partitions": parts, "used": uses(disk, HERE)})
     return found
@@ -109,17 +111,21 @@ def mount_other(device: str, mode: str, stick: Disk | None, owner: Owner) -> Pat
     """Mount a partition of another USB stick. Raises HomeError, UsageError."""
     _check_mode(mode)
     if not re.fullmatch(r"/dev/sd[a-z]{1,3}[0-9]{1,3}", device):
-        raise UsageError("not a partition of a USB stick")
+        raise UsageError(
+            "not a partition of a USB stick",
+            where=device,
+            cure="a stick without a partition table is not used: give it one, with a FAT partition",
+        )
     partition = Path(device)
     owning = [d for d in _usb(stick) if (d.folder / partition.name / "partition").exists()]
     if not owning:
         raise UsageError("not a partition of another USB stick", where=device)
-    kind = _kind(partition)
-    if kind not in _KINDS:
+    kind = _tag("TYPE", partition)
+    if kind not in KINDS:
         raise HomeError(
             f"cannot use the file system of the other stick: {kind or 'none is known'}",
             where=device,
-            cure=f"use a stick with one of {', '.join(_KINDS)}",
+            cure=f"use a stick with one of {', '.join(KINDS)}",
         )
     if mode == "rw":
         for path in (owning[0].device, partition):
@@ -128,8 +134,8 @@ def mount_other(device: str, mode: str, stick: Disk | None, owner: Owner) -> Pat
     return OTHER
 
 
-def _kind(device: Path) -> str:
-    words = ("blkid", "--probe", "--match-tag", "TYPE", "--output", "value", device)
+def _tag(tag: str, device: Path) -> str:
+    words = ("blkid", "--probe", "--match-tag", tag, "--output", "value", device)
     return commands.attempt(*words).stdout.decode(errors="replace").strip()
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from wizard.errors import NotSupportedError
-from wizard.stick.write import Computer, Disk, disk_at
+from wizard.stick.disks import Computer, Disk, disk_at
 
 MEDIUM = Path("/run/live/medium")
 BOOT_DISK = Path("/run/build-usb/boot-disk")

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from wizard.errors import HomeError
 from wizard.stick import commands
+from wizard.stick.disks import Disk
 from wizard.stick.medium import partition_device
-from wizard.stick.write import Disk
 
 SECTOR = 512  # bytes; the image's table counts in these
 ALIGNMENT = 2**20 // SECTOR  # sectors
+IMAGES = 2**30
+"""Bytes that are left to the images of later versions before a new volume, on sticks of three times
+that and more: so that such an image can be written and the volume kept."""
 _BACKUP = 33  # sectors at the end of a disk for the copy of the table
 LUKS_TYPE = "CA7D7CCB-63ED-4C53-861C-1742536059CC"
 _RELOCATE = ("--relocate", "gpt-bak-std")
@@ -62,6 +65,8 @@ class Table:
         """Return where a new partition would begin and how long it could be, in sectors."""
         end = max((entry.start + entry.sectors for entry in self.entries), default=ALIGNMENT)
         start = -(-end // ALIGNMENT) * ALIGNMENT
+        if self.disk.size >= 3 * IMAGES:
+            start = max(start, IMAGES // SECTOR)
         last = (self.disk.size // SECTOR - _BACKUP - 1) // ALIGNMENT * ALIGNMENT
         return start, max(0, last - start)
 

@@ -2,7 +2,7 @@
 
     p1 system   p2 EFI   p3 ANSWERS   (gap)   BUILDUSB-DATA: LUKS2 > ext4 > /var/lib/build-usb
                                                 home/    the build home, the wizard's
-                                                system/  root's: network connections
+                                                system/  root's: networks that were joined
 
 A volume is made under the name BUILDUSB-NEW and gets its own name last: whatever bears
 BUILDUSB-DATA was whole once, and is never made anew without being asked.
@@ -21,17 +21,18 @@ from pathlib import Path
 from wizard.errors import HomeError
 from wizard.home.files import explained
 from wizard.secrets import Secret
-from wizard.stick import commands, luks, table
+from wizard.stick import commands, connections, luks, table
+from wizard.stick.disks import Disk
 from wizard.stick.luks import Cost, Header
 from wizard.stick.medium import mounted_at
 from wizard.stick.table import Entry, Table
-from wizard.stick.write import Disk
 
 NAME = "BUILDUSB-DATA"
 UNFINISHED = "BUILDUSB-NEW"
 MAPPING = "build-usb-data"
 PLACE = Path("/var/lib/build-usb")
 SMALLEST = 256 * 2**20  # bytes; 16 MiB of it are the header
+_FOLDERS = ("home", "system")
 _OPTIONS = "nosuid,nodev,noexec,noatime"
 _STAGING = Path("/run/build-usb/new-volume")
 _CORRECTED = 1  # exit codes of e2fsck(8) up to this one leave a clean file system
@@ -103,7 +104,7 @@ def create(disk: Disk, passphrase: Secret, owner: Owner, cost: Cost | None = Non
         )
     entry = reserve(found)
     recovery = luks.generate_recovery_key()
-    fill(disk, entry, (passphrase, recovery), owner, cost or Cost(), PLACE / "home")
+    fill(disk, entry, (passphrase, recovery), owner, cost or Cost())
     open_volume(disk, recovery, owner)  # the passphrase was tried already; this one is quick
     return recovery
 
@@ -133,9 +134,8 @@ def fill(
     keys: tuple[Secret, Secret],
     owner: Owner,
     cost: Cost,
-    home: Path,
 ) -> None:
-    """Make an unfinished partition a whole volume with a copy of `home`.
+    """Make an unfinished partition a whole volume with a copy of what is at PLACE now.
 
     `keys`: passphrase and recovery key. The name is given last: see above.
     """
@@ -154,8 +154,9 @@ def fill(
         )
         with _mounted(inner, _STAGING):
             _furnish(_STAGING, owner)
-            if home.is_dir():
-                _copy(home, _STAGING / "home")
+            for name in _FOLDERS:
+                if (PLACE / name).is_dir():
+                    _copy(PLACE / name, _STAGING / name)
         os.sync()
     finally:
         luks.close_device(mapping)
@@ -186,8 +187,11 @@ def open_volume(disk: Disk, key: Secret, owner: Owner) -> None:
         PLACE.mkdir(mode=0o755, parents=True, exist_ok=True)
         _mount(Path("/dev/mapper", MAPPING), PLACE)
         _furnish(PLACE, owner)
+        with suppress(HomeError):  # full, it must open all the same
+            connections.keep(PLACE / "system")
     except BaseException:
         with suppress(HomeError):
+            connections.release()
             if is_open():
                 _unmount(PLACE)
             luks.close_device(MAPPING)
@@ -198,6 +202,7 @@ def close_volume() -> None:
     """Unmount and lock the volume; what is closed already is no error. HomeError if in use."""
     if is_open():
         os.sync()
+        connections.release()
         _unmount(PLACE)
     luks.close_device(MAPPING)
 
@@ -240,13 +245,13 @@ def existing(disk: Disk) -> Entry:
 def _furnish(root: Path, owner: Owner) -> None:
     with explained(root, "prepare the encrypted volume"):
         root.chmod(0o755)
-        for name, ids, mode in (("home", owner, 0o700), ("system", Owner(0, 0), 0o700)):
+        for name, ids in zip(_FOLDERS, (owner, Owner(0, 0)), strict=True):
             folder = root / name
-            folder.mkdir(mode=mode, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
             if folder.is_symlink():
                 raise HomeError("a link is where a folder should be", where=str(folder))
             os.chown(folder, ids.uid, ids.gid)
-            folder.chmod(mode)
+            folder.chmod(0o700)
 
 
 def _copy(source: Path, target: Path) -> None:

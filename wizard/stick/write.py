@@ -1,10 +1,9 @@
-"""Writes the image to a USB stick and reads it back: `python3 -I wizard/stick/write.py IMAGE DISK`.
+"""Writes the image to a USB stick and reads it back: `python3 -m wizard.stick.write IMAGE DISK`.
 
-Standard library only, nothing of this package: it runs before anything is installed. Without a
-disk it lists the disks that an image could be written to.
+Standard library only: it runs before anything is installed. Without a disk it lists the disks that
+an image could be written to. The encrypted volume of a Build USB stick is kept, see `kept`.
 
-Everything that is known of disks comes from /sys and /proc, as `Computer`, so that tests can show
-it others. What is first on the stick is written last: a killed run leaves nothing that starts.
+What is first on the stick is written last: a killed run leaves nothing that starts.
 """
 
 from __future__ import annotations
@@ -13,231 +12,35 @@ import argparse
 import errno
 import fcntl
 import hashlib
-import json
 import mmap
 import os
 import re
-import stat
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from wizard.stick import kept
+from wizard.stick.disks import Computer, Refused, describe, disks, find, problems, uses
+from wizard.stick.kept import Kept
 
 CHUNK = 4 * 2**20  # bytes
 _SECTOR = 512
 _TABLE_COPY = 34 * _SECTOR  # bytes at a disk's end where an older partition table may have its copy
 _FLUSH_BUFFERS, _REREAD_TABLE = 0x1261, 0x125F  # BLKFLSBUF and BLKRRPART of linux/fs.h
-_VOLUME = "BUILDUSB-DATA"
+_NOTHING = Kept((), b"")
 
 Progress = Callable[[str, int, int], None]
 """Is told what is done (`writing`, `reading back`), bytes done, bytes in all."""
 
 
-class Refused(Exception):
-    """What must not or could not be done: what, why, what to do next, a line each."""
-
-
-@dataclass(frozen=True)
-class Computer:
-    """Where the kernel tells of disks."""
-
-    sys: Path = Path("/sys")
-    proc: Path = Path("/proc")
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A whole disk; `size` in bytes."""
-
-    name: str
-    number: str  # major:minor
-    size: int
-    model: str
-    serial: str
-    usb: bool
-    removable: bool
-    read_only: bool
-    folder: Path
-
-    @property
-    def device(self) -> Path:
-        """Return its device file."""
-        return Path("/dev", self.name)
-
-    @property
-    def shown_size(self) -> str:
-        """Return the size as it is printed on the stick: in units of a thousand."""
-        return f"{self.size / 1e9:.1f} GB"
-
-    @property
-    def confirmation(self) -> str:
-        """Return what has to be typed before anything is written."""
-        return f"{self.model} {self.shown_size}"
-
-
-def disks(computer: Computer) -> list[Disk]:
-    """Return all whole disks, also those that are refused."""
-    return [disk_at(folder) for folder in sorted((computer.sys / "block").iterdir())]
-
-
-def disk_at(entry: Path) -> Disk:
-    """Return the disk that a folder of /sys/block is."""
-    folder = entry.resolve()
-
-    def text(name: str) -> str:
-        try:
-            return (folder / name).read_text().strip()
-        except OSError:
-            return ""
-
-    model = " ".join(f"{text('device/vendor')} {text('device/model')}".split())
-    return Disk(
-        name=entry.name,
-        number=text("dev"),
-        size=int(text("size") or 0) * _SECTOR,
-        model=model or "no name",
-        serial=text("device/serial") or _usb_serial(folder),
-        usb=any(re.fullmatch(r"usb\d+", part) for part in folder.parts),
-        removable=text("removable") == "1",
-        read_only=text("ro") == "1",
-        folder=folder,
-    )
-
-
-def _usb_serial(folder: Path) -> str:
-    for parent in folder.parents:
-        if (parent / "idVendor").exists():
-            try:
-                return (parent / "serial").read_text().strip()
-            except OSError:
-                return ""
-    return ""
-
-
-def find(device: Path, computer: Computer) -> Disk:
-    """Return the disk that a device file is. Raises Refused when it is no whole disk."""
-    try:
-        status = device.stat()
-    except OSError as error:
-        raise Refused(f"{device}: {error.strerror}") from error
-    if not stat.S_ISBLK(status.st_mode):
-        raise Refused(f"{device} is not a disk")
-    number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-    for disk in disks(computer):
-        if disk.number == number:
-            return disk
-        for part in disk.folder.glob("*/partition"):
-            if (part.parent / "dev").read_text().strip() == number:
-                raise Refused(
-                    f"{device} is a partition\nThe image is for a whole disk.\n"
-                    f"Name the disk: /dev/{disk.name}"
-                )
-    raise Refused(f"{device} is not a whole disk of this computer")
-
-
-def problems(disk: Disk, needed: int, computer: Computer) -> list[str]:
-    """Return every reason not to write `needed` bytes to a disk; none: it may be asked about."""
-    found = []
-    if not disk.usb and not disk.removable:
-        found.append("it is neither a USB disk nor removable: it belongs to this computer")
-    if disk.read_only:
-        found.append("it is write-protected")
-    if disk.size < needed:
-        found.append(f"it is too small: {disk.size} bytes, the image has {needed}")
-    return found + uses(disk, computer)
-
-
-def uses(disk: Disk, computer: Computer) -> list[str]:
-    """Return what uses a disk: mounts, swap, and what is built on it (LVM, RAID, encryption)."""
-    mounts = _mounts(computer)
-    swaps = _swaps(computer)
-    found = []
-    for folder in _with_what_is_on_it(disk.folder):
-        name = folder.name
-        number = (folder / "dev").read_text().strip() if (folder / "dev").exists() else ""
-        for where in mounts.get(number, []) + mounts.get(f"/dev/{name}", []):
-            system = where in ("/", "/boot", "/boot/efi", "/usr", "/run/live/medium")
-            holds = "it holds the running system: " if system else ""
-            found.append(f"{holds}{name} is mounted on {where}")
-        if name in swaps:
-            found.append(f"{name} is in use as swap")
-    found += [
-        f"{holder.name} is built on it (LVM, RAID or encryption)"
-        for part in (disk.folder, *_partitions(disk.folder))
-        for holder in _entries(part / "holders")
-    ]
-    return list(dict.fromkeys(found))
-
-
-def _partitions(folder: Path) -> list[Path]:
-    return [path.parent for path in sorted(folder.glob("*/partition"))]
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _with_what_is_on_it(folder: Path) -> Iterator[Path]:
-    """Yield a device's folder, its partitions', and those of all that is built on them."""
-    yield folder
-    for part in _partitions(folder):
-        yield from _with_what_is_on_it(part)
-    for holder in _entries(folder / "holders"):
-        yield from _with_what_is_on_it(holder.resolve())
-
-
-def _mounts(computer: Computer) -> dict[str, list[str]]:
-    """Return where devices are mounted, by major:minor and by what they were called."""
-    result: dict[str, list[str]] = {}
-    for line in (computer.proc / "self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        words, source = before.split(), after.split()[1]
-        # btrfs and the like give a number of their own: the name tells then
-        for key in {words[2], source}:
-            result.setdefault(key, []).append(words[4])
-    return result
-
-
-def _swaps(computer: Computer) -> set[str]:
-    try:
-        lines = (computer.proc / "swaps").read_text().splitlines()[1:]
-    except OSError:
-        return set()
-    return {Path(line.split()[0]).resolve().name for line in lines}
-
-
-def describe(disk: Disk) -> str:
-    """Return a disk in one line."""
-    kind = "USB" if disk.usb else "removable" if disk.removable else "built in"
-    serial = f", serial number {disk.serial}" if disk.serial else ""
-    return f"/dev/{disk.name}: {disk.model}, {disk.shown_size}, {kind}{serial}"
-
-
-def warnings(device: Path) -> list[str]:
-    """Return what would be lost that a person may not think of."""
-    try:
-        printed = subprocess.run(
-            ["sfdisk", "--json", str(device)], capture_output=True, check=True
-        ).stdout
-        parts = json.loads(printed)["partitiontable"]["partitions"]
-    except (OSError, subprocess.CalledProcessError, ValueError, KeyError):
-        return []
-    if any(part.get("name") == _VOLUME for part in parts):
-        return [
-            "It is a Build USB stick with an encrypted volume, which would be lost. Back it up "
-            "first: docs/stick.md."
-        ]
-    return []
-
-
 # -- writing -------------------------------------------------------------------------------------
 
 
-def write(image: Path, device: Path, progress: Progress) -> str:
-    """Write the image, read it back, and return its SHA-256 (hex). Raises Refused.
+def write(image: Path, device: Path, progress: Progress, keep: Kept = _NOTHING) -> str:
+    """Write the image with what the stick keeps, read it back, and return the SHA-256 (hex) of the
+    image. Raises Refused.
 
     `device` must have been examined before; it is opened so that nobody else can mount it.
     """
@@ -251,7 +54,7 @@ def write(image: Path, device: Path, progress: Progress) -> str:
         ) from error
     try:
         with image.open("rb") as source:
-            digests = _write(source.fileno(), target, size, progress)
+            digests = _write(source.fileno(), target, size, progress, keep)
             forget(target)
             _compare(device, digests, size, progress)
             whole = hashlib.file_digest(source, "sha256").hexdigest()
@@ -266,17 +69,17 @@ def write(image: Path, device: Path, progress: Progress) -> str:
     return whole
 
 
-def _write(source: int, target: int, size: int, progress: Progress) -> dict[int, bytes]:
+def _write(source: int, target: int, size: int, progress: Progress, keep: Kept) -> dict[int, bytes]:
     """Write all chunks, the first one last; return their digests by where they begin."""
     end = os.lseek(target, 0, os.SEEK_END)
     _put(target, bytes(min(CHUNK, size)), 0)
     # an older table's copy at the end would be found when ours is looked for
-    if end - _TABLE_COPY >= size:
+    if end - _TABLE_COPY >= size and not keep.end:
         _put(target, bytes(_TABLE_COPY), end - _TABLE_COPY)
     digests: dict[int, bytes] = {}
     done = 0
     for offset in (*range(CHUNK, size, CHUNK), 0):
-        data = os.pread(source, CHUNK, offset)
+        data = keep.into(os.pread(source, CHUNK, offset), offset)
         if offset == 0:
             os.fsync(target)
         _put(target, data, offset)
@@ -286,6 +89,9 @@ def _write(source: int, target: int, size: int, progress: Progress) -> dict[int,
         if offset % (8 * CHUNK) == 0:
             os.fdatasync(target)
         progress("writing", done, size)
+    os.fsync(target)
+    # of a table and its copy one is whole at any moment
+    _put(target, keep.end, end - len(keep.end))
     os.fsync(target)
     return digests
 
@@ -369,8 +175,17 @@ def check_image(image: Path) -> int:
     return size
 
 
-def run(image: Path, device: Path | None, computer: Computer, ask: Callable[[str], str]) -> str:
-    """Do what the command line asks; return what to say at the end. Raises Refused."""
+def run(
+    image: Path,
+    device: Path | None,
+    computer: Computer,
+    ask: Callable[[str], str],
+    *,
+    anew: bool = False,
+) -> str:
+    """Do what the command line asks; return what to say at the end. Raises Refused.
+
+    `anew`: nothing on the stick is kept."""
     needed = check_image(image)
     if device is None:
         return _listing(needed, computer)
@@ -378,18 +193,35 @@ def run(image: Path, device: Path | None, computer: Computer, ask: Callable[[str
     reasons = problems(disk, needed, computer)
     if reasons:
         raise Refused("\n".join([f"not written to {describe(disk)}", *reasons]))
-    tell = [describe(disk), "Everything on it is lost.", *warnings(device)]
-    typed = ask("\n".join([*tell, f"Type its model and size to go on ({disk.confirmation}): "]))
+    keep = _kept(device, image, anew=anew)
+    lost = "Everything on it is lost."
+    if keep is not None:
+        lost = "Its encrypted volume and its partition ANSWERS are kept; its system is replaced."
+    elif anew and _kept(device, image) is not None:
+        lost = "Everything on it is lost, its encrypted volume too."
+    typed = ask(
+        f"{describe(disk)}\n{lost}\nType its model and size to go on ({disk.confirmation}): "
+    )
     if " ".join(typed.split()) != disk.confirmation:
         raise Refused("not confirmed: nothing was written")
     # it may have been exchanged or mounted while the person typed
-    if find(device, computer) != disk or uses(disk, computer):
+    changed = find(device, computer) != disk or uses(disk, computer)
+    if changed or _kept(device, image, anew=anew) != keep:
         raise Refused(f"{device} changed meanwhile: nothing was written")
-    digest = write(image, device, _Bar())
+    digest = write(image, device, _Bar(), keep or _NOTHING)
     return (
         f"\n{image.name} is on {describe(disk)}; read back and found identical.\n"
         f"SHA-256 {digest}\nThe stick can be taken out."
     )
+
+
+def _kept(device: Path, image: Path, *, anew: bool = False) -> Kept | None:
+    try:
+        return None if anew else kept.find(device, image)
+    except OSError as error:
+        raise Refused(
+            f"{device} cannot be read: {error.strerror}\nRun as root, or with sudo."
+        ) from error
 
 
 def _listing(needed: int, computer: Computer) -> str:
@@ -426,9 +258,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0].split(":")[0])
     parser.add_argument("image", type=Path, help="the image (.iso)")
     parser.add_argument("device", type=Path, nargs="?", help="the stick, such as /dev/sdX")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--anew", action="store_true", help="keep nothing of the stick, not its encrypted volume"
+    )
+    given = parser.parse_args()
     try:
-        said = run(arguments.image, arguments.device, Computer(), input)
+        said = run(given.image, given.device, Computer(), input, anew=given.anew)
     except Refused as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

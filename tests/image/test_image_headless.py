@@ -1,0 +1,125 @@
+"""The boot entry "Headless" in a virtual computer: a whole deployment on a cloud outside of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.image.image import Image
+from tests.image.internal_disks import run
+from tests.image.machine import START, Computer, Machine
+from tests.lab.deployments import PASSPHRASE
+from tests.lab.laboratory import Laboratory
+from tests.lab.test_cloud_deployment import Cloud, left, opened, trusting
+
+pytestmark = [pytest.mark.image, pytest.mark.image_long]
+
+# as tests/lab/cloud_driver.py: the public authorities cannot see the emulated cloud's machines
+DRIVER = """
+import sys
+from wizard.engine import open as engine_open
+from wizard.providers.base import AcmeAuthority
+from wizard.stick.headless import main
+authority = AcmeAuthority(**{authority!r})
+engine_open.authority = lambda _answers, _services: authority
+sys.exit(main())
+"""
+DROP_IN = """[Service]
+ExecStart=
+ExecStart=/opt/build-usb/bin/python /run/test/driver.py
+Environment=BUILD_USB_DIGITALOCEAN_URL={environment[BUILD_USB_DIGITALOCEAN_URL]}
+Environment=BUILD_USB_DIGITALOCEAN_STORAGE_URL={environment[BUILD_USB_DIGITALOCEAN_STORAGE_URL]}
+"""
+# there is no internet here to ask whether it is there
+TMPFILES = r"""d /run/test 0755
+f^ /run/test/driver.py 0644 root root - tmpfiles.driver
+d /run/NetworkManager/conf.d 0755
+f /run/NetworkManager/conf.d/test.conf 0644 root root - [connectivity]\nenabled=false\n
+"""
+
+
+def keys_stick(path: Path, secrets: dict[str, str]) -> Path:
+    """Make the second stick: one FAT partition with the passphrase and the secrets."""
+    path.touch()
+    run("truncate", "--size", "64M", path)
+    run("sfdisk", "-q", path, given="label: dos\nstart=2048, type=c\n")
+    run("mkfs.vfat", "-n", "BUILD-KEYS", "--offset", "2048", path, "64000")
+    for name, content in (("passphrase", PASSPHRASE), ("secrets.yaml", json.dumps(secrets))):
+        file = path.with_name(name)
+        file.write_text(content)
+        run("mcopy", "-i", f"{path}@@1M", file, f"::/{name}")
+    return path
+
+
+def credentials(cloud: Cloud) -> dict[str, str]:
+    """Return what the computer's firmware tables tell the image of the emulated cloud."""
+    services = cloud.laboratory.provider.services("cloud.test")
+    assert services.acme
+    return {
+        "tmpfiles.extra": TMPFILES,
+        "tmpfiles.driver": DRIVER.format(authority=asdict(services.acme)),
+        "systemd.unit-dropin.build-usb-headless.service": DROP_IN.format(
+            environment=cloud.environment
+        ),
+    }
+
+
+def test_answers_become_a_site_on_a_cloud(
+    image: Image, laboratory: Laboratory, tmp_path: Path
+) -> None:
+    """Answers on the stick, secrets on a second one, no key pressed: the site is served, the report
+    is on the stick, the computer is off; and the deployment is taken over elsewhere."""
+    stick = image.stick(tmp_path / "stick.img")
+    place = image.fat(stick, 3)
+    with opened(laboratory, tmp_path, "digitalocean") as cloud:
+        secrets = {"cloud": cloud.environment["DIGITALOCEAN"], "space": cloud.environment["SPACES"]}
+        answers = cloud.answers.read_text()
+        for variable, name in (("DIGITALOCEAN", "cloud"), ("SPACES", "space")):
+            answers = answers.replace(f"{{environment: {variable}}}", f"{{home: {name}}}")
+        given = tmp_path / "given.yaml"
+        given.write_text(answers)
+        run("mcopy", "-i", place, given, "::/answers.yaml")
+        computer = Computer(
+            stick,
+            image.direct("h", "buildusb.after=poweroff"),
+            keys=keys_stick(tmp_path / "keys.img", secrets),
+            network=Path(f"/proc/{laboratory.processes()[-1]}/ns/net"),
+            credentials=credentials(cloud),
+        )
+        with Machine(tmp_path / "computer", computer) as machine:
+            machine.serial.wait("^BUILDUSB: headless started", START)
+            begun = machine.seconds()
+            machine.serial.wait("^BUILDUSB: headless step .* started", 900)
+            machine.picture("deploying")
+            ended = machine.serial.wait("^BUILDUSB: headless (done|failed) code=(.*)$", 2400)
+            machine.picture("done")
+            print(json.dumps({"seconds of the run": round(machine.seconds() - begun)}))
+            machine.serial.wait("^BUILDUSB: headless after poweroff", 60)
+            machine.wait_off()
+            said = machine.serial.text()
+        run("mcopy", "-n", "-s", "-i", place, "::/report", tmp_path)
+        (folder,) = (tmp_path / "report").iterdir()
+        report = (folder / "report.md").read_text()
+        assert ended[2] == "0", report
+        result = json.loads((folder / "result.json").read_text())
+        assert (result["state"], result["url"]) == ("done", "https://www.cloud.test/")
+        said += "".join(file.read_text() for file in folder.iterdir())
+        assert not [name for name, value in secrets.items() if value in said]
+        assert PASSPHRASE not in said
+
+        assert left(cloud.api)["droplets"] == 2
+        # the stick kept nothing; who has the answers, the keys and the passphrase takes it over
+        cloud.run("adopt", cloud.answers)
+        (web,) = (m for m in laboratory.provider.machines("demo") if m.name == "web1")
+        with trusting(cloud) as visitor:
+            page = visitor.get(
+                f"https://{web.access_address}/",
+                headers={"Host": "www.cloud.test"},
+                extensions={"sni_hostname": "www.cloud.test"},
+            )
+        assert "A site on a cloud" in page.text
+        cloud.run("destroy", "--yes", "demo")
+        assert left(cloud.api) == {}
