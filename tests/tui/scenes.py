@@ -8,13 +8,16 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, chdir
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
+import yaml
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.tui.driving import at, example, press, screen_text, until
+from tests.unit.test_autoscaler_page import shown
 from wizard.answers import loader
 from wizard.engine import state as states
 from wizard.engine.state import MachineState, State
@@ -22,11 +25,13 @@ from wizard.events import Event, EventKind
 from wizard.home.home import DeploymentHome, Home
 from wizard.home.lock import locked
 from wizard.home.vault import Vault
+from wizard.operations import promotion as promotions
 from wizard.operations.session import Session
 from wizard.operations.status import MachineStatus, Status
 from wizard.rules import Role
 from wizard.tui import flow, runs
 from wizard.tui.app import WizardApp
+from wizard.tui.desk import Desk
 from wizard.tui.draft import Draft
 from wizard.tui.online import Online
 from wizard.tui.screens.base import Move
@@ -250,6 +255,91 @@ async def _rest(pilot: Pilot[None], app: WizardApp, deployment: DeploymentHome, 
     await _go(pilot, app, "dashboard")
     await until(pilot, lambda: "asked at" in screen_text(app))
     await seen("dashboard")
+    await _promotion(pilot, app, deployment, seen)
+
+
+async def _promotion(
+    pilot: Pilot[None], app: WizardApp, deployment: DeploymentHome, seen: Seen
+) -> None:
+    app.desk.look_at("demo")
+    promoting = app.desk.promoting
+    values = yaml.safe_load(loader.dumps(example("rehearsal-production")))
+    values["name"], values["domain"]["name"] = "shop", "shop.rehearsal.test"
+    answers = loader.loads(yaml.safe_dump(values), "shop")
+    promoting.production = app.desk.save_answers(answers)
+    await _go(pilot, app, "promote")
+    await seen("promote")
+    promoting.begin(test_domain="test.shop.rehearsal.test", by="baseline", ends=True)
+    await _go(pilot, app, "promotion")
+    await until(pilot, lambda: "Price per month" in screen_text(app))
+    await seen("promotion")
+    begun = promotions.known(deployment.home, "demo")
+    assert begun is not None
+    came = (("copy", "/home/baselines/demo 0123456789abcdef"), ("test", "https://127.77.0.14/"))
+    tested = replace(begun, done=came, begun="check-test")
+    promotions.keep(deployment.home, tested)
+    await _go(pilot, app, "welcome")
+    await _go(pilot, app, "promotion")
+    await until(pilot, lambda: "Price per month" in screen_text(app))
+    await seen("promotion-at-check")
+    app.desk.look_at("demo", "promote")
+    events = deployment.promotion / "events.jsonl"
+    under_way = [line.replace("deploy demo", "deploy shop-test") for line in _under_way()]
+    events.write_text("\n".join(under_way) + "\n")
+    promotions.keep(deployment.home, replace(begun, done=came[:1], begun="test"))
+    with locked(deployment.promotion / "lock", "promote demo"):
+        await _go(pilot, app, "promoting")
+        await until(pilot, lambda: "running" in screen_text(app))
+        await seen("promoting")
+    promotions.keep(deployment.home, tested)
+    why = "web1: /nowhere/ (on /) answers 404\nweb1: /gone.png (on /about/) answers 404"
+    cure = (
+        "look at it in a browser; then change the development site and begin anew (--undo), or go "
+        "on in spite of it (--past-check)"
+    )
+    found = {"what": "shop-test is not as it should be: 2 problems", "why": why, "cure": cure}
+    found["where"] = "https://127.77.0.14/"
+    one = {"id": "examine", "title": "examine shop-test"}
+    lines = [
+        _event(0, EventKind.RUN_STARTED, "examine shop-test", data={"steps": [one]}),
+        _event(1, EventKind.STEP_STARTED, step="examine"),
+        _event(17, EventKind.STEP_FAILED, found["what"], step="examine"),
+        _event(17, EventKind.RUN_FAILED, found["what"], data=found),
+    ]
+    events.write_text("\n".join(lines) + "\n")
+    await _go(pilot, app, "promoting")
+    await until(pilot, lambda: "FAILED" in screen_text(app))
+    await seen("promoting-failed")
+    await _fleet(pilot, app, deployment, seen)
+
+
+class _Page:
+    """The status page, as far as a picture of it needs one."""
+
+    url = "http://127.0.0.1:41234/"
+
+    def facts(self) -> dict[str, object]:
+        """Return what an autoscaler would say, at a time of its own."""
+        return shown() | {"events": [{"at": AT.format(0), "text": "web4 is built and serves"}]}
+
+    def serve(self) -> None:
+        """Do nothing."""
+
+    end = close = serve
+
+
+async def _fleet(
+    pilot: Pilot[None], app: WizardApp, deployment: DeploymentHome, seen: Seen
+) -> None:
+    loader.save(example("rehearsal-production"), deployment.answers_file)
+    app.desk.look_at("demo")
+    await _go(pilot, app, "dashboard")
+    await until(pilot, lambda: "asked at" in screen_text(app))
+    await seen("dashboard-production")
+    with patch.object(Desk, "page", lambda _desk: _Page()):
+        await _go(pilot, app, "page")
+        await until(pilot, lambda: "backed up" in screen_text(app))
+    await seen("page")
 
 
 def draft(name: str) -> Draft:

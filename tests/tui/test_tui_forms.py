@@ -96,11 +96,11 @@ def test_what_this_version_cannot_do_is_refused_by_name(session: Session, tmp_pa
         await pilot.press("enter")
         await at(pilot, "mode")
         app.desk.draft = rehearsal_draft()
-        app.desk.draft.set("application.kind", "moodle")
+        app.desk.draft.set("webserver.kind", "apache")
         await to_step(pilot, "review")
         await until(pilot, lambda: "cannot be deployed" in screen_text(app))
         text = screen_text(app)
-        assert "application.kind: asked for 'moodle'" in text
+        assert "webserver.kind: asked for 'apache'" in text
         await pilot.press("f2")
         await pilot.pause()
         assert step(app) == "review"

@@ -42,7 +42,7 @@ from wizard.tui.app import WizardApp
 from wizard.tui.desk import Desk
 from wizard.tui.screens import running
 from wizard.tui.screens.base import Move
-from wizard.tui.screens.dashboard import ENTRIES
+from wizard.tui.screens.dashboard import entries
 
 Drive = Callable[[Pilot[None], WizardApp], Awaitable[None]]
 
@@ -106,6 +106,10 @@ def deployed(session: Session) -> DeploymentHome:
 
 def told(deployment: DeploymentHome, *found: Event) -> None:
     deployment.events_file.write_text("".join(event.to_json() + "\n" for event in found))
+
+
+def offered(mode: str) -> list[str]:
+    return [key for key, _ in entries(mode)]
 
 
 async def go(pilot: Pilot[None], app: WizardApp, name: str) -> None:
@@ -217,7 +221,7 @@ def test_a_failed_deployment_can_be_destroyed_by_its_name(
     started: list[str] = []
 
     async def drive(pilot: Pilot[None], app: WizardApp) -> None:
-        monkeypatch.setattr(app.desk, "_start", lambda *words: started.append(words[0]))
+        monkeypatch.setattr(app.desk, "start", lambda *words: started.append(words[0]))
         await go(pilot, app, "deploy")
         await until(pilot, lambda: "FAILED after" in screen_text(app))
         app.screen.query_one("#destroy").focus()
@@ -234,15 +238,15 @@ def test_a_run_that_could_not_begin_is_repeated_and_never_a_destroy(session: Ses
     desk = app.desk
     desk.deployment = "demo"
     started: list[tuple[object, ...]] = []
-    start = desk._start
+    start = desk.start
 
     def note(*words: str | Path) -> None:
         started.append(words)
         desk._words, desk._started = words, desk.deployment
 
-    desk._start = note  # type: ignore[method-assign]
+    desk.start = note  # type: ignore[method-assign]
     assert start
-    desk._start("deploy", Path("new.yaml"), "--json")
+    desk.start("deploy", Path("new.yaml"), "--json")
     desk.repeat("deploy demo")
     assert started[-1][1] == Path("new.yaml")
     desk.destroy()
@@ -438,18 +442,19 @@ def test_a_number_of_webservers_is_asked_for(
     async def drive(pilot: Pilot[None], app: WizardApp) -> None:
         async def choose() -> None:
             app.screen.query_one("#menu").focus()
-            app.screen.query_one("#menu").highlighted = [key for key, _ in ENTRIES].index("scale")
+            app.screen.query_one("#menu").highlighted = offered("production").index("scale")
             await pilot.press("enter")
 
         await go(pilot, app, "dashboard")
-        await choose()
-        await until(pilot, lambda: "demo has no autoscalers" in screen_text(app))
-        await pilot.press("enter")
+        # there are no autoscalers in development
+        assert "Webservers: more" not in screen_text(app)
+        await go(pilot, app, "welcome")
         text = deployed.answers_file.read_text().replace("mode: development", "mode: production")
         assert "mode: production" in text
         deployed.answers_file.write_text(
             f"{text}\nwebserver: {{count: 2}}\nscaling: {{minimum: 2, maximum: 3}}\n"
         )
+        await go(pilot, app, "dashboard")
         await choose()
         await until(pilot, lambda: "3 webservers" in screen_text(app))
         await pilot.press("end", "enter")
@@ -469,14 +474,14 @@ def test_restore_points_are_listed_made_and_put_back(
     ]
     started: list[tuple[str, ...]] = []
     monkeypatch.setattr("wizard.operations.status.status", lambda *_: STATUS)
-    monkeypatch.setattr("wizard.operations.run.points", lambda *_: known)
-    monkeypatch.setattr(Desk, "_start", lambda _desk, *words: started.append(words))
+    monkeypatch.setattr("wizard.operations.points.points", lambda *_: known)
+    monkeypatch.setattr(Desk, "start", lambda _desk, *words: started.append(words))
 
     async def drive(pilot: Pilot[None], app: WizardApp) -> None:
         async def open_points() -> None:
             await go(pilot, app, "dashboard")
             menu = app.screen.query_one("#menu")
-            menu.highlighted = [key for key, _ in ENTRIES].index("backup")
+            menu.highlighted = offered("development").index("backup")
             await pilot.press("enter")
             await until(pilot, lambda: "Restore points of demo" in screen_text(app))
 

@@ -31,7 +31,9 @@ SOON = 0.1
 _SOON = ("wizard.tui.screens.form", "wizard.answers.loader", "wizard.engine.open")
 
 # steps that need neither an open home nor a network
-KEYLESS = frozenset({"stick", "volume", "welcome", "network", "home", "deploy"})
+KEYLESS = frozenset(
+    {"stick", "volume", "welcome", "network", "home", "deploy", "promoting", "copies"}
+)
 
 
 class WizardApp(App[None]):
@@ -178,7 +180,7 @@ class WizardApp(App[None]):
     def _under_way(self) -> bool:
         if not self.desk.deployment or not self.desk.has_home():
             return False
-        return runs.holder(self.desk.folder().folder) is not None
+        return runs.holder(self.desk.watched) is not None
 
     def _leave(self) -> None:
         screen = self.screen

@@ -46,6 +46,10 @@ def name_for(key: str, draft: Draft) -> str:
     if key == "dns.credentials":
         vendor = draft.get("dns.provider")
         return f"{vendor}-dns-token" if vendor == cloud else f"{vendor}-token"
+    if key == "scaling.credentials.provider":
+        return f"{cloud}-autoscaler-token"
+    if key == "scaling.credentials.dns":
+        return f"{draft.get('dns.provider')}-autoscaler-dns-token"
     if key in _PLACES:
         place, what = _PLACES[key]
         return f"{draft.get(place) or cloud}-{what}"

@@ -1,4 +1,4 @@
-"""What both front ends, screens and line prompts, work on: the build home, the draft, the plan.
+"""What both front ends, screens and line prompts, work on: the answers, their plan, and what runs.
 
 Every method that may take longer than a screen may wait is marked *slow*: call it in a thread.
 """
@@ -6,23 +6,17 @@ Every method that may take longer than a screen may wait is marked *slow*: call 
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wizard.home.files import make_folder
-from wizard.home.home import DeploymentHome, Home
 from wizard.paths import config_templates, on_stick
-from wizard.secrets import Secret
 from wizard.stick import orders
-from wizard.tui import flow, runs
+from wizard.tui import flow
 from wizard.tui.credentials import Trial
+from wizard.tui.deployments import Deployments
 from wizard.tui.draft import Draft
 
 if TYPE_CHECKING:
@@ -31,44 +25,24 @@ if TYPE_CHECKING:
     from wizard.events import Progress
     from wizard.home.store import SecretStore
     from wizard.operations.checks import Checked
-    from wizard.operations.session import Session
-    from wizard.operations.status import Status
     from wizard.plan.difference import Difference
     from wizard.plan.model import Plan
     from wizard.providers.base import ProviderFacts
     from wizard.tui.fields import Field
     from wizard.tui.online import Online
     from wizard.tui.onstick import OnStick
+    from wizard.tui.promoting import Promoting
 
 DRAFT = "draft.yaml"
 
 
-@dataclass(frozen=True)
-class Known:
-    """A deployment of the home and what works on it now."""
-
-    name: str
-    holder: runs.Holder | None
-
-
-class Desk:
-    """One person's work with one build home; nothing is made before `open_home`."""
+class Desk(Deployments):
+    """One person's work with one build home: its deployments, and the answers being made."""
 
     def __init__(self, home: Path) -> None:
-        self.home_path = home
+        super().__init__(home)
         self.draft = Draft()
-        self.home: Home | None = None
-        self.session: Session | None = None
-        self.run: runs.Run | None = None
-        self.deployment = ""
-        self.doing = "deploy"
-        self._words: tuple[str | Path, ...] = ()  # what was started last, and for which one
-        self._started = ""
-        self.since = 0  # where in its events the run that was started here begins
-        self._passphrase = Secret("")
         self.trial = Trial()
-        # what is done in it may talk to the person on the terminal
-        self.terminal: Callable[[], AbstractContextManager[None]] = nullcontext
         self.remark = ""  # what is to be said on the next screen
 
     @cached_property
@@ -85,6 +59,13 @@ class Desk:
 
         return OnStick(self)
 
+    @cached_property
+    def promoting(self) -> Promoting:
+        """Return what is done on the way from development to production."""
+        from wizard.tui.promoting import Promoting
+
+        return Promoting(self)
+
     def first_step(self) -> flow.Step:
         """Return where to begin: on a stick, with what is not remembered of it."""
         if not orders.STICK.is_dir():
@@ -95,40 +76,12 @@ class Desk:
             return flow.STEPS[0]
         return flow.VOLUME if self.stick.remembered else flow.STICK
 
-    # -- home and draft --------------------------------------------------------------------------
+    # -- the draft -------------------------------------------------------------------------------
 
     @property
     def draft_file(self) -> Path:
         """Return where unfinished answers are kept."""
         return self.home_path / DRAFT
-
-    def has_home(self) -> bool:
-        """Say whether there is a build home already."""
-        return (self.home_path / "home.json").is_file()
-
-    def open_home(self) -> Home:
-        """Open the home, made if it is missing. Raises HomeError."""
-        if self.home is None:
-            self.home = Home.open(self.home_path)
-        return self.home
-
-    def is_new(self) -> bool:
-        """Say whether a passphrase has still to be chosen."""
-        return not self.has_home() or not self.open_home().has_identity()
-
-    def unlock(self, passphrase: Secret) -> None:
-        """Open the home's key, or make it by this passphrase (slow). Raises HomeError."""
-        from wizard.home.passphrase import refuse_weak
-        from wizard.operations.session import Session
-
-        if self.is_new():
-            refuse_weak(passphrase)
-            home = self.open_home()
-            self.session = Session(home, home.create_identity(passphrase))
-        else:
-            home = self.open_home()
-            self.session = Session(home, home.unlock(passphrase))
-        self._passphrase = passphrase
 
     def keep(self, step: str) -> None:
         """Save the draft; there is nothing to save it in before the home is made."""
@@ -151,7 +104,8 @@ class Desk:
         ran = sorted(self.home_path.glob("deployments/*/answers.yaml"))
         known = {path.stem for path in own}
         ran = [path for path in ran if path.parent.name not in known]
-        return [*own, *ran, *sorted((config_templates() / "answers").glob("*.yaml"))]
+        examples = (config_templates() / "answers").glob("*.yaml")
+        return [*own, *ran, *sorted(examples, key=lambda path: path.stem)]
 
     def open_answers(self, path: Path) -> None:
         """Make the draft of an answers file (slow). Raises AnswersError with all problems."""
@@ -291,127 +245,10 @@ class Desk:
 
         return compare(self.open_home(), answers, plan, self._credentials)
 
-    # -- deployments -----------------------------------------------------------------------------
-
-    def known(self) -> list[Known]:
-        """Return the deployments of the home, those under way first."""
-        if not self.has_home():
-            return []
-        home = self.open_home()
-        found = [Known(n, runs.holder(home.deployment(n).folder)) for n in home.deployments()]
-        return sorted(found, key=lambda known: (known.holder is None, known.name))
-
-    def folder(self) -> DeploymentHome:
-        """Return the deployment that is looked at."""
-        return self.open_home().deployment(self.deployment)
-
     def deploy(self) -> None:
         """Start the engine for the draft's answers. Raises BuildUsbError."""
         answers, _ = self.examine()
         assert answers is not None
         path = self.save_answers(answers)
         self.deployment = answers.name
-        self._start("deploy", path, "--json", "--yes")
-
-    def deploy_again(self) -> None:
-        """Start the engine for what was deployed last."""
-        self._start("deploy", self.folder().answers_file, "--json", "--yes")
-
-    def repeat(self, what: str) -> None:
-        """Do once more what a run did (`deploy demo`): as it was begun here last, if it was."""
-        verb = what.partition(" ")[0] or "deploy"
-        # a run that could not even begin has not left its answers with the deployment
-        if self._words[:1] == (verb,) and self._started == self.deployment:
-            self._start(*self._words)
-        elif verb == "destroy":
-            self.destroy()
-        elif verb == "backup":
-            self.back_up()
-        else:
-            self.deploy_again()
-
-    def back_up(self) -> None:
-        """Start making a restore point."""
-        self._start("backup", self.deployment, "--json")
-
-    def put_back(self, point: str) -> None:
-        """Start putting a restore point back in place of what runs."""
-        self._start("restore", point, "--deployment", self.deployment, "--yes", "--json")
-
-    def points(self) -> list[str]:
-        """Return the names of the whole restore points, newest first (slow). Raises
-        BuildUsbError."""
-        from wizard.operations.run import points
-
-        assert self.session is not None
-        known = points(self.session, self.folder())
-        return [str(point["name"]) for point in reversed(known) if point["whole"]]
-
-    def scaling(self) -> dict[str, str]:
-        """Return what may be asked of the autoscalers, and in words. UsageError without any."""
-        from wizard.operations import scaling
-
-        return scaling.offered(self.folder())
-
-    def scale(self, what: str) -> None:
-        """Ask the autoscalers for one of `scaling` (slow). Raises BuildUsbError."""
-        from wizard.operations import scaling
-
-        assert self.session is not None
-        scaling.ask(self.session, self.folder(), what)
-
-    def destroy(self) -> None:
-        """Start taking the deployment away."""
-        self._start("destroy", self.deployment, "--json", "--yes")
-
-    def _admit(self, answers: Path) -> None:
-        """Start a rehearsal's lab here if sudo asks for a password: a run has no terminal, and what
-        sudo remembers belongs to this one. Raises BuildUsbError."""
-        from wizard.answers import loader
-        from wizard.engine import open as engine_open
-        from wizard.events import silent
-        from wizard.providers.local import asks_for_password
-
-        home = self.open_home()
-        if os.geteuid() == 0 or not asks_for_password(engine_open.lab_folder(home.path)):
-            return
-        if loader.load(answers).provider.name != "local":
-            return
-        provider = engine_open.provider("local", home)
-        with self.terminal():
-            provider.check()
-            provider.prepare(silent)
-
-    def _start(self, *words: str | Path) -> None:
-        self.doing = str(words[0])
-        deploys = self.doing == "deploy"
-        self._admit(Path(words[1]) if deploys else self.folder().answers_file)
-        self._words, self._started = words, self.deployment
-        events = self.folder().events_file
-        self.since = events.stat().st_size if events.exists() else 0
-        if self.run is not None:
-            self.run.let_go()
-        self.run = runs.start(words, self.home_path, self._passphrase)
-
-    def status(self) -> Status:
-        """Ask machines, DNS and site how they are (slow). Raises BuildUsbError."""
-        from wizard.operations.status import status
-
-        assert self.session is not None
-        return status(self.session, self.folder())
-
-    def secret(self, name: str) -> Secret | None:
-        """Return a secret of the deployment. Raises HomeError."""
-        assert self.session is not None
-        return self.session.secrets(self.folder()).get(name)
-
-    def shell(self, machine: str) -> int:
-        """Open a shell on a machine, on this terminal; return its exit code."""
-        words = ("ssh", "--deployment", self.deployment, machine)
-        with runs.memory_file(self._passphrase) as memory:
-            return subprocess.run(
-                runs.command(words, self.home_path, memory.fileno()),
-                pass_fds=(memory.fileno(),),
-                env=runs.clean_environment(),
-                check=False,
-            ).returncode
+        self.start("deploy", path, "--json", "--yes")

@@ -20,7 +20,8 @@ _HEAD = "# Unfinished answers of the wizard; it offers to continue with them. Ho
 
 @dataclass
 class Draft:
-    """Answers as far as they are known; `step` is where the person is.
+    """Answers as far as they are known; `step` is where the person is, `promotes` the development
+    deployment whose production they are to be, if any.
 
     `texts` holds what was typed but is not right (it may be a secret in a wrong place): in memory
     only. `changed` says whether something is not on disk yet.
@@ -28,6 +29,7 @@ class Draft:
 
     values: dict[str, Any] = field(default_factory=dict)
     step: str = ""
+    promotes: str = ""
     texts: dict[str, str] = field(default_factory=dict)
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -69,8 +71,11 @@ class Draft:
         """Write the draft, whole or not at all. Raises HomeError."""
         import yaml
 
+        told = {"step": self.step, "promotes": self.promotes, "answers": self.values}
         text = yaml.safe_dump(
-            {"step": self.step, "answers": self.values}, sort_keys=False, allow_unicode=True
+            {key: value for key, value in told.items() if key != "promotes" or value},
+            sort_keys=False,
+            allow_unicode=True,
         )
         write_atomic(path, (_HEAD + text).encode())
 
@@ -95,7 +100,8 @@ class Draft:
                 why="; ".join(f"line {line}: {p}" for line, p in document.problems),
                 cure="begin anew, or repair the file: it is YAML",
             )
-        return cls(content["answers"], str(content.get("step") or ""))
+        step, promotes = (str(content.get(key) or "") for key in ("step", "promotes"))
+        return cls(content["answers"], step, promotes)
 
     @staticmethod
     def discard(path: Path) -> None:

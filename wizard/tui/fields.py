@@ -235,7 +235,8 @@ def to_value(field: Field, text: str) -> Any:
             chosen = [o.value for o in field.options if text in (_word(o.value), o.label)]
             return chosen[0] if chosen else text
         case Kind.LIST:
-            return [item for item in re.split(r"[,\s]+", text) if item]
+            # the blank inside of a public key parts nothing
+            return [item for item in re.split(r"\s*,\s*|(?<!ssh-ed25519)\s+", text) if item]
         case Kind.RECORDS:
             assert field.records
             entries = [entry for entry in text.split(";") if entry.strip()]

@@ -99,15 +99,25 @@ class OnStick:
             self._desk.open_home().recover(luks.typed_recovery_key(recovery), passphrase)
         self._unlock_home(passphrase)
 
-    def clone(self, other: OtherStick, passphrase: Secret) -> Secret:
-        """Make another stick a copy of this one; return the recovery key of the copy."""
+    def clone(self, other: OtherStick, passphrase: Secret | None) -> Secret | None:
+        """Make another stick a copy of this one; return the recovery key of the copy.
+
+        `passphrase` is the volume's; a stick without a volume has neither."""
         key = luks.generate_recovery_key()
+        if passphrase is None:
+            self.stick.clone(other, key, key)
+            return None
         self.open(passphrase)
         session = self._desk.session
         if session is not None:
             session.home.keep_recovery(session.vault, key, beside=True)
         self.stick.clone(other, passphrase, key)
         return key
+
+    @property
+    def has_volume(self) -> bool:
+        """Say whether there was a volume when it was last looked at."""
+        return self.status.phase in (Phase.LOCKED, Phase.OPEN)
 
     def _unlock_home(self, passphrase: Secret, recovery: Secret | None = None) -> None:
         desk = self._desk

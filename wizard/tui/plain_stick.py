@@ -128,7 +128,10 @@ def copy(stick: OnStick, say: Say, ask: Ask, ask_secret: Ask) -> None:
     say(f"Everything on {chosen.confirmation} is lost.")
     if ask(f"Type its model and size to go on ({chosen.confirmation}): ") != chosen.confirmation:
         raise UsageError("not confirmed: nothing was written")
-    passphrase = Secret(ask_secret("Passphrase of the encrypted volume: "))
+    stick.look()
+    passphrase = (
+        Secret(ask_secret("Passphrase of the encrypted volume: ")) if stick.has_volume else None
+    )
     say("Copying: some minutes. Do not pull either stick out.")
     key = stick.clone(chosen, passphrase)
-    say("Copied, and read back. " + KEEP.format(key=key.reveal()))
+    say("Copied, and read back." + (f" {KEEP.format(key=key.reveal())}" if key else ""))

@@ -84,6 +84,11 @@ class Progress:
             found = replace(found, step=title, machine=self._met.machine)
         self.error, self.failure = text, found
 
+    def vanish(self) -> None:
+        """Remember that it ended without a word: killed, or the power was lost."""
+        what = "It ended without saying why"
+        self.fail(what, {"what": what, "cure": "try again: it continues where it was"})
+
     def apply(self, event: Event) -> None:
         """Take one event into account; a new run begins anew."""
         at = datetime.fromisoformat(event.at)

@@ -6,16 +6,17 @@ terminal's cursor follows the focus, so that speech and braille can.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.geometry import Offset
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 BAR_WIDTH = 20
@@ -172,6 +173,28 @@ class Push(Static, can_focus=True):
     def action_press(self) -> None:
         """Say that it was pressed."""
         self.post_message(self.Pressed(self))
+
+
+class Line(Vertical):
+    """A label, an input or a list, and the error below."""
+
+    def __init__(self, label: str, entry: Input | Choice) -> None:
+        super().__init__(classes="row")
+        self.entry = entry
+        self._label = label
+        self._error = Static("", classes="error", markup=False)
+
+    def compose(self) -> Iterator[Widget]:
+        """Compose."""
+        with Horizontal(classes="field"):
+            yield Static(Content(self._label), classes="label")
+            yield self.entry
+        yield self._error
+
+    def fail(self, text: str) -> None:
+        """Show what is wrong; empty: nothing is."""
+        self._error.update(Content(f"! {text}" if text else ""))
+        reveal(self._error, shown=bool(text))
 
 
 def reveal(widget: Widget, *, shown: bool) -> None:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from textual import events, on
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Input, OptionList, Static
 
 from wizard.errors import AnswersError, BuildUsbError
+from wizard.secrets import Secret
 from wizard.tui import flow
 from wizard.tui.desk import Desk
 from wizard.tui.widgets import Menu, Push, bar, reveal
@@ -87,6 +88,10 @@ class StepScreen(Screen[Move]):
         """Yield what the screen shows."""
         yield from ()
 
+    def below(self) -> Iterator[Widget]:
+        """Yield what stays in sight below, however long the body is."""
+        yield from ()
+
     def buttons(self) -> Iterator[Push]:
         """Yield the buttons, the main one last."""
         yield Push("Back", id="back")
@@ -108,6 +113,7 @@ class StepScreen(Screen[Move]):
             yield Static(Content(self.step.intro), id="intro")
         with VerticalScroll(id="body", can_focus=self.BODY_FOCUS):
             yield from self.body()
+        yield from self.below()
         yield Static("", id="note", markup=False)
         yield Static("", id="help", markup=False)
         with Horizontal(id="buttons"):
@@ -270,3 +276,54 @@ class TypeName(Ask):
         error = self.query_one("#mistyped", Static)
         error.update(Content(f"Type {self._name} to go on, or Escape to leave."))
         reveal(error, shown=True)
+
+
+class Typed(Dialog):
+    """Asks for one line; empty when left."""
+
+    def __init__(self, text: str, *, secret: bool = False) -> None:
+        super().__init__(text, [("cancel", "Cancel"), ("ok", "OK")])
+        self._secret = secret
+
+    def middle(self) -> Iterator[Widget]:
+        """Yield the input."""
+        with Horizontal(classes="field"):
+            yield Input(id="typed", compact=True, password=self._secret)
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        self.finish(event.value)
+
+    def pressed(self, event: Push.Pressed) -> None:
+        """End with what was typed, or without."""
+        self.finish(self.query_one("#typed", Input).value if event.push.id == "ok" else "")
+
+
+class Choose(Dialog):
+    """Which of some things; ends with its number, counted from 0, empty when left."""
+
+    def __init__(self, text: str, entries: list[str]) -> None:
+        super().__init__(text, [("cancel", "Cancel")])
+        self._entries = entries
+
+    def middle(self) -> Iterator[Widget]:
+        """Yield the list."""
+        yield Menu([(str(number), text) for number, text in enumerate(self._entries)], id="entries")
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.finish(event.option.id or "")
+
+    def pressed(self, event: Push.Pressed) -> None:
+        """Leave without a choice."""
+        self.finish("")
+
+
+async def show_key(app: App[Any], text: str, key: Secret) -> None:
+    """Show a recovery key until its last group is typed: it is not shown again."""
+    last = key.reveal().rpartition("-")[2]
+    text += "\n\nType its last five characters to go on:"
+    while await app.push_screen_wait(TypeName(text, last, "It is written down")) != "ok":
+        await app.push_screen_wait(
+            Tell("Without it a forgotten passphrase loses everything in the volume.")
+        )

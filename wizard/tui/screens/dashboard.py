@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from textual import on, work
 from textual.content import Content
@@ -18,17 +20,30 @@ from wizard.tui.widgets import Menu, Push
 EVERY = 30.0
 """Seconds between two times everything is asked; each is one SSH connection a machine."""
 
-ENTRIES = (
-    ("shell", "Open a shell on a machine"),
-    ("again", "Deploy again with the same answers"),
-    ("change", "Change the answers, review what that changes, deploy"),
-    ("scale", "Scale: more or fewer webservers"),
-    ("backup", "Back up and restore"),
-    ("destroy", "Destroy"),
-)
-"""What can be done: id and words."""
+_MORE = {
+    False: "Promote copies the site into production, through a test deployment that is examined.",
+    True: "Webservers change their plugins together: carry brings those of another deployment.",
+}
+NEW_POINT, NEW_ANSWERS = "new", "new"
 
-NEW_POINT = "new"
+
+def entries(mode: str, *, promoted: bool = False) -> list[tuple[str, str]]:
+    """Return what can be done with a deployment of that mode, `promoted` if it is on its way to
+    production: id and words. Pure."""
+    development = mode != "production"
+    promote = "Promote: from development to production"
+    found = [
+        ("shell", "Open a shell on a machine", True),
+        ("again", "Deploy again with the same answers", True),
+        ("change", "Change the answers, review what that changes, deploy", True),
+        ("promote", "Promotion: how far it is, go on, undo" if promoted else promote, development),
+        ("scale", "Webservers: more, fewer, upgrade, reboot", not development),
+        ("carry", "Carry plugins and themes here from another deployment", not development),
+        ("page", "The autoscalers' status page", not development),
+        ("backup", "Back up and restore", True),
+        ("destroy", "Destroy", True),
+    ]
+    return [(key, words) for key, words, fits in found if fits]
 
 
 class DashboardScreen(RunningScreen):
@@ -41,13 +56,21 @@ class DashboardScreen(RunningScreen):
         "number of programs that wanted a processor in the last minute; memory and disk are the "
         "shares in use.\nA shell uses the deployment's own keys."
     )
+    BODY_FOCUS = True
     BINDINGS = [("f5", "refresh", "Ask again")]  # noqa: RUF012
 
+    def help_text(self) -> str:
+        """Return the help, and what only a deployment of this mode has."""
+        return f"{self.HELP}\n{_MORE[self.desk.mode() == 'production']}"
+
     def body(self) -> Iterator[Widget]:
-        """Yield the status and what can be done."""
+        """Yield the status."""
         yield Static(Content(f"{self.desk.deployment}: asking ..."), id="status", markup=False)
-        yield Static("", id="asked", markup=False)
-        yield Menu(list(ENTRIES), id="menu")
+
+    def below(self) -> Iterator[Widget]:
+        """Yield what can be done."""
+        promoted = self.desk.deployment in self.desk.open_home().promotions()
+        yield Menu(entries(self.desk.mode(), promoted=promoted), id="menu")
 
     def buttons(self) -> Iterator[Push]:
         """Yield the ways out."""
@@ -66,9 +89,7 @@ class DashboardScreen(RunningScreen):
         """Ask machines, DNS and site; what is being asked already is not asked twice."""
         if not self._asking:
             self._asking = True
-            self.query_one("#asked", Static).update(
-                Content("Asking the machines, the DNS servers and the site ...\n")
-            )
+            self.query_one("#way", Static).update(Content("Asking ..."))
             self._ask()
 
     @on(Push.Pressed, "#refresh")
@@ -93,8 +114,8 @@ class DashboardScreen(RunningScreen):
         if self.is_mounted:
             self.query_one("#status", Static).update(Content(text))
             at = time.strftime("%H:%M:%S")
-            asked = self.query_one("#asked", Static)
-            asked.update(Content(f"  asked at {at}; again every {EVERY:.0f} s\n"))
+            way = self.query_one("#way", Static)
+            way.update(Content(f"asked at {at}, again every {EVERY:.0f} s"))
 
     def action_next(self) -> None:
         """Do what is under the cursor."""
@@ -113,13 +134,91 @@ class DashboardScreen(RunningScreen):
             self._deploy_again()
         elif chosen == "change":
             self._change()
+        elif chosen == "promote":
+            self._promote()
         elif chosen == "scale":
             self._offer_numbers()
+        elif chosen == "carry":
+            self._carry()
+        elif chosen == "page":
+            self.finish(Move("go", "page"))
         elif chosen == "backup":
             self.say("Asking for the restore points ...")
             self._list_points()
         elif chosen == "destroy":
             self.ask_destroy()
+
+    @work
+    async def _promote(self) -> None:
+        """Show how far it is; or ask for production's answers, and begin."""
+        promoting = self.desk.promoting
+        try:
+            if promoting.known() is not None:
+                self.finish(Move("go", "promotion"))
+                return
+            fitting = await asyncio.to_thread(promoting.fitting)
+        except BuildUsbError as error:
+            self.app.push_screen(Tell(explained(error)))
+            return
+        name = self.desk.deployment
+        words = {NEW_ANSWERS: f"Make them now, beginning with those of '{name}'"} | {
+            str(path): f"saved: {answers.name}, at {answers.domain.name}"
+            for path, answers in fitting
+        }
+        text = "Production has answers of its own: another name, another site. Which?"
+        chosen = await self.app.push_screen_wait(Pick(text, list(words), words))
+        if chosen == NEW_ANSWERS:
+            await self._make_answers()
+        elif chosen:
+            promoting.production = Path(chosen)
+            self.finish(Move("go", "promote"))
+
+    @work
+    async def _carry(self) -> None:
+        name = self.desk.deployment
+        try:
+            sources = await asyncio.to_thread(self.desk.sources)
+        except BuildUsbError as error:
+            self.app.push_screen(Tell(explained(error)))
+            return
+        if not sources:
+            text = f"No other deployment in this build home has the application of '{name}'."
+            self.app.push_screen(Tell(text))
+            return
+        text = f"All webservers of '{name}' get the plugins, themes and translations of:"
+        source = await self.app.push_screen_wait(Pick(text, sources))
+        if not source:
+            return
+        text = (
+            f"Bring the plugins, themes and translations of '{source}' to all webservers of "
+            f"'{name}', one after the other? Those that '{source}' does not have are gone there "
+            "then. If the site does not answer with them, all have those of before again."
+        )
+        answers = [("no", "Cancel"), ("ok", "Carry")]
+        if await self.app.push_screen_wait(Ask(text, answers)) == "ok":
+            self.start(lambda: self.desk.carry(source))
+
+    async def _make_answers(self) -> None:
+        if not await self._may_forget_draft("Making production's answers now forgets them."):
+            return
+        try:
+            await asyncio.to_thread(self.desk.promoting.draft_answers)
+        except BuildUsbError as error:
+            self.app.push_screen(Tell(explained(error)))
+            return
+        self.desk.remark = (
+            f"Production's answers: those of '{self.desk.draft.promotes}', in production mode "
+            "under another name. F2 leads through all questions to the review."
+        )
+        self.finish(Move("go", "mode"))
+
+    async def _may_forget_draft(self, text: str) -> bool:
+        """Say whether unfinished answers, if there are any, may be forgotten."""
+        if not self.desk.draft_file.is_file():
+            return True
+        answers = [("cancel", "Cancel"), ("ok", "Forget them")]
+        ask = Ask(f"There are unfinished answers. {text}", answers)
+        return await self.app.push_screen_wait(ask) == "ok"
 
     @work
     async def _offer_numbers(self) -> None:
@@ -186,11 +285,8 @@ class DashboardScreen(RunningScreen):
     @work
     async def _change(self) -> None:
         """Begin with the deployed answers; the review then shows what would change."""
-        if self.desk.draft_file.is_file():
-            text = "There are unfinished answers. Changing these ones instead forgets them."
-            answers = [("cancel", "Cancel"), ("ok", "Change these")]
-            if await self.app.push_screen_wait(Ask(text, answers)) != "ok":
-                return
+        if not await self._may_forget_draft("Changing these ones instead forgets them."):
+            return
         try:
             self.desk.open_answers(self.desk.folder().answers_file)
         except BuildUsbError as error:

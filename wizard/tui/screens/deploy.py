@@ -41,9 +41,9 @@ class DeployScreen(RunningScreen):
         super().__init__(desk, step)
         self.progress = runs.Progress()
         since = desk.since if desk.run else 0
-        self._follower = runs.Follower(desk.folder().events_file, since)
+        self._follower = runs.Follower(desk.watched / "events.jsonl", since)
         self._written = 0
-        self._ended: str | None = None
+        self.ended: str | None = None
         self._log_open = False
 
     def body(self) -> Iterator[Widget]:
@@ -82,18 +82,18 @@ class DeployScreen(RunningScreen):
         alive = self._alive()
         for event in self._follower.read():
             self.progress.apply(event)
-        before, self._ended = self._ended, self._judge(alive=alive)
+        before, self.ended = self.ended, self.judge(alive=alive)
         self._draw()
-        if self._ended != before:
+        if self.ended != before:
             self._arrange()
 
     def _alive(self) -> bool:
         run = self.desk.run
         if run is not None and run.exit_code is None:
             return True
-        return runs.holder(self.desk.folder().folder) is not None
+        return runs.holder(self.desk.watched) is not None
 
-    def _judge(self, *, alive: bool) -> str:
+    def judge(self, *, alive: bool) -> str:
         """Say how it ended: `done`, `failed`, `none` when there is no run; empty while it runs."""
         desk, progress = self.desk, self.progress
         code = desk.run.exit_code if desk.run else None
@@ -104,10 +104,10 @@ class DeployScreen(RunningScreen):
         if progress.state == "running" or code:
             if progress.failure is None:
                 said = desk.run.said() if desk.run and code else ""
-                progress.fail(
-                    said.removeprefix("build-usb: ")
-                    or "It ended without saying why\ntrying again continues where it was"
-                )
+                if said:
+                    progress.fail(said.removeprefix("build-usb: "))
+                else:
+                    progress.vanish()
             return "failed"
         return progress.state if progress.state == "failed" else "none"
 
@@ -115,8 +115,7 @@ class DeployScreen(RunningScreen):
 
     def _draw(self) -> None:
         progress = self.progress
-        what = progress.what or f"{self.desk.doing} {self.desk.deployment}"
-        self.query_one("#status", Static).update(Content(f"{what}: {self._state()}"))
+        self.query_one("#status", Static).update(Content(self.headline()))
         narrow = self.size.width < 64
         width = 8 if narrow else 20
         room = max(self.size.width - width - 25, 8)
@@ -131,13 +130,18 @@ class DeployScreen(RunningScreen):
         )
         self._write_log()
 
+    def headline(self) -> str:
+        """Return what is done and how far it is."""
+        what = self.progress.what or f"{self.desk.doing} {self.desk.deployment}"
+        return f"{what}: {self._state()}"
+
     def _state(self) -> str:
         progress = self.progress
-        if self._ended == "none":
+        if self.ended == "none":
             return "nothing is under way"
         passed = clock(progress.elapsed)
-        if self._ended:
-            return f"{'DONE' if self._ended == 'done' else 'FAILED'} after {passed}"
+        if self.ended:
+            return f"{'DONE' if self.ended == 'done' else 'FAILED'} after {passed}"
         if progress.state != "running":
             return "starting ..."
         if progress.met_failure:
@@ -152,29 +156,31 @@ class DeployScreen(RunningScreen):
 
     def _arrange(self) -> None:
         """Show what belongs to the present state, and put the focus where one goes on."""
-        ended, failed = self._ended, self._ended == "failed"
-        gone = self.progress.what.startswith("destroy")
+        ended, failed = self.ended, self.ended == "failed"
         self.say("")
         self._explain(shown=failed)
         self._place_log()
         back = self.query_one("#back", Push)
         back.relabel("Leave for later" if failed else "Leave it running")
-        shown = {
-            "back": ended != "done",
-            "stop": ended == "",
-            "destroy": failed and not gone,
-            "shell": failed,
-            "log-toggle": True,
-            "dashboard": ended == "none",
-            "again": ended in ("failed", "none"),
-            "next": ended == "done",
-        }
-        for name, wanted in shown.items():
+        for name, wanted in self.offered(ended or "").items():
             reveal(self.query_one(f"#{name}"), shown=wanted)
         if ended == "done":
             self.query_one("#next").focus()
         elif ended:
             self.query_one("#again").focus()
+
+    def offered(self, ended: str) -> dict[str, bool]:
+        """Return which buttons are of use when it ended so; empty: it runs."""
+        return {
+            "back": ended != "done",
+            "stop": ended == "",
+            "destroy": ended == "failed" and not self.progress.what.startswith("destroy"),
+            "shell": ended == "failed",
+            "log-toggle": True,
+            "dashboard": ended == "none",
+            "again": ended in ("failed", "none"),
+            "next": ended == "done",
+        }
 
     def _explain(self, *, shown: bool) -> None:
         """Show what, where, why and cure of the failure."""
@@ -205,7 +211,7 @@ class DeployScreen(RunningScreen):
     def _place_log(self) -> None:
         """The log takes what is left beside the bars; all of it when opened; none on failure."""
         body, log = self.query_one("#body"), self.query_one("#log")
-        failed = self._ended == "failed"
+        failed = self.ended == "failed"
         reveal(body, shown=not self._log_open)
         reveal(log, shown=self._log_open or not failed)
         body.styles.height = "1fr" if failed else "auto"
@@ -230,8 +236,8 @@ class DeployScreen(RunningScreen):
         self._place_log()
         if self._log_open:
             self.query_one("#log").focus()
-        elif self._ended:
-            self.query_one("#next" if self._ended == "done" else "#again").focus()
+        elif self.ended:
+            self.query_one("#next" if self.ended == "done" else "#again").focus()
 
     @on(Push.Pressed, "#log-toggle")
     def _toggle_log(self) -> None:
@@ -239,11 +245,15 @@ class DeployScreen(RunningScreen):
 
     def action_next(self) -> None:
         """Go on when it is done."""
-        if self._ended == "done":
-            gone = self.progress.what.startswith("destroy")
-            self.finish(Move("go", "welcome") if gone else Move("go", "done"))
+        if self.ended == "done":
+            self.go_on()
         else:
             self.app.bell()
+
+    def go_on(self) -> None:
+        """Show what came of it."""
+        gone = self.progress.what.startswith("destroy")
+        self.finish(Move("go", "welcome") if gone else Move("go", "done"))
 
     def action_back(self) -> None:
         """Close the log; else leave: it goes on, or waits for later."""
@@ -254,6 +264,10 @@ class DeployScreen(RunningScreen):
 
     @on(Push.Pressed, "#dashboard")
     def _dashboard(self) -> None:
+        self.leave_for_dashboard()
+
+    def leave_for_dashboard(self) -> None:
+        """Show the deployment itself."""
         self.finish(Move("go", "dashboard"))
 
     @on(Push.Pressed, "#stop")
@@ -265,7 +279,7 @@ class DeployScreen(RunningScreen):
         self.app.push_screen(Ask(text, [("no", "Go on"), ("yes", "Stop")]), self._stopped)
 
     def _stopped(self, answer: str | None) -> None:
-        holder = runs.holder(self.desk.folder().folder)
+        holder = runs.holder(self.desk.watched)
         if answer == "yes" and holder:
             with suppress(ProcessLookupError):
                 runs.stop(holder.pid)
@@ -280,8 +294,11 @@ class DeployScreen(RunningScreen):
     @on(Push.Pressed, "#again")
     def _again(self) -> None:
         if self._unlocked():
-            what = self.progress.what
-            self.start(lambda: self.desk.repeat(what))
+            self.start(self.repeat)
+
+    def repeat(self) -> None:
+        """Do once more what the run did."""
+        self.desk.repeat(self.progress.what)
 
     @on(Push.Pressed, "#destroy")
     def _destroy(self) -> None:

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from wizard.errors import BuildUsbError
@@ -18,7 +17,7 @@ from wizard.secrets import Secret
 from wizard.stick.network import Outlook
 from wizard.stick.nmcli import AccessPoint, Security
 from wizard.tui.online import describe
-from wizard.tui.screens.base import Ask, Dialog, Move, StepScreen, Tell, explained
+from wizard.tui.screens.base import Ask, Move, StepScreen, Tell, Typed, explained
 from wizard.tui.widgets import Menu, Push, bar
 
 JOIN, FORGET = "join", "forget"
@@ -211,27 +210,6 @@ class NetworkScreen(StepScreen):
     def action_back(self) -> None:
         """Back to the welcome."""
         self.finish(Move("go", "welcome"))
-
-
-class Typed(Dialog):
-    """Asks for one line; empty when left."""
-
-    def __init__(self, text: str, *, secret: bool = False) -> None:
-        super().__init__(text, [("cancel", "Cancel"), ("ok", "OK")])
-        self._secret = secret
-
-    def middle(self) -> Iterator[Widget]:
-        """Yield the input."""
-        with Horizontal(classes="field"):
-            yield Input(id="typed", compact=True, password=self._secret)
-
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
-        self.finish(event.value)
-
-    def pressed(self, event: Push.Pressed) -> None:
-        """End with what was typed, or without."""
-        self.finish(self.query_one("#typed", Input).value if event.push.id == "ok" else "")
 
 
 def _line(point: AccessPoint) -> str:

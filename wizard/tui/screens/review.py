@@ -39,8 +39,19 @@ class ReviewScreen(StepScreen):
         self.answers, self._problems = desk.examine()
         if self._problems:
             self.answers = None
+        self._promotes = self.answers is not None and desk.promoting.draft_leads_here()
+        if self._promotes:
+            self.KEYS = self.KEYS.replace("Deploy", "Promote")
         self._ready = False
         self._price = ""
+
+    def help_text(self) -> str:
+        """Return the help, with the word that the button has."""
+        return self.HELP.replace("Deploy", self._word)
+
+    @property
+    def _word(self) -> str:
+        return "Promote" if self._promotes else "Deploy"
 
     def body(self) -> Iterator[Widget]:
         """Yield the plan, or what is wrong with the answers."""
@@ -64,7 +75,7 @@ class ReviewScreen(StepScreen):
         """Yield what can be done."""
         yield Push("Back", id="back")
         yield Push("Save answers", id="save")
-        yield Push("Deploy", id="next", main=True)
+        yield Push(self._word, id="next", main=True)
 
     def on_mount(self) -> None:
         """Make the plan."""
@@ -100,7 +111,9 @@ class ReviewScreen(StepScreen):
         self._price = f"{plan.monthly_price:.2f} {plan.currency}"
         self._ready = not self.desk.unsupported(self.answers)
         self.query_one("#next").disabled = not self._ready
-        if not self._ready:
+        if self._promotes and self._ready:
+            self.say(f"F2 goes on with the promotion of '{self.desk.draft.promotes}' to this.")
+        elif not self._ready:
             self.say("It cannot be deployed by this version; the answers can be saved.")
         elif found is not None and found.kept:
             self.say(
@@ -126,8 +139,20 @@ class ReviewScreen(StepScreen):
             self.app.bell()
             return
         assert self.answers is not None
+        if self._promotes:
+            self._promote()
+            return
         text = f"Deploy '{self.answers.name}' now? It costs {self._price} a month."
         self.app.push_screen(Ask(text, [("no", "Not yet"), ("yes", "Deploy")]), self._agreed)
+
+    def _promote(self) -> None:
+        assert self.answers is not None
+        try:
+            self.desk.promoting.take_draft(self.answers)
+        except BuildUsbError as error:
+            self.app.push_screen(Tell(explained(error)))
+        else:
+            self.finish(Move("go", "promote"))
 
     def _agreed(self, answer: str | None) -> None:
         if answer != "yes":

@@ -21,10 +21,15 @@ from wizard.tui.widgets import Menu, Push
 class RunningScreen(StepScreen):
     """Shows one deployment; both what is done to it and its end are processes of their own."""
 
+    @property
+    def of(self) -> str:
+        """Return the deployment whose machines are shown."""
+        return self.desk.deployment
+
     def open_shell(self, machine: str = "") -> None:
         """Open a shell on this machine, or on one that is picked."""
         try:
-            names = sorted(read_state(self.desk.folder()).machines)
+            names = sorted(read_state(self.desk.open_home().deployment(self.of)).machines)
         except BuildUsbError as error:
             self.app.push_screen(Tell(explained(error)))
             return
@@ -44,11 +49,11 @@ class RunningScreen(StepScreen):
             with self.app.suspend():
                 sys.stdout.write(f"A shell on {machine}; 'exit' leads back to the wizard.\n")
                 sys.stdout.flush()
-                if code := self.desk.shell(machine):
+                if code := self.desk.shell(self.of, machine):
                     # what went wrong would vanish behind the wizard
                     input(f"It ended with exit code {code}. Enter leads back to the wizard. ")
         except SuspendNotSupported:
-            self.say(f"This terminal cannot; use: build-usb ssh {machine}")
+            self.say(f"This terminal cannot; use: build-usb ssh --deployment {self.of} {machine}")
         except EOFError:
             self.say("The shell has ended.")
 
@@ -73,7 +78,7 @@ class RunningScreen(StepScreen):
             text = explained(error) if isinstance(error, BuildUsbError) else str(error)
             self.app.push_screen(Tell(text))
         else:
-            self.finish(Move("go", "deploy"))
+            self.finish(Move("go", "promoting" if self.desk.doing == "promote" else "deploy"))
 
 
 class Pick(Dialog):

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.suggester import SuggestFromList
 from textual.widget import Widget
@@ -23,32 +22,10 @@ from wizard.stick.volume import Phase
 from wizard.tui import flow
 from wizard.tui.desk import Desk
 from wizard.tui.onstick import KEEP, LOST
-from wizard.tui.screens.base import Ask, Move, StepScreen, Tell, TypeName, explained
-from wizard.tui.widgets import Push, reveal
+from wizard.tui.screens.base import Ask, Move, StepScreen, explained, show_key
+from wizard.tui.widgets import Line, Push, reveal
 
 LABELS = {"keyboard": "Keyboard layout", "timezone": "Time zone", "language": "Language"}
-
-
-class _Line(Vertical):
-    """A label, an input and the error below."""
-
-    def __init__(self, label: str, entry: Input) -> None:
-        super().__init__(classes="row")
-        self.entry = entry
-        self._label = label
-        self._error = Static("", classes="error", markup=False)
-
-    def compose(self) -> Iterator[Widget]:
-        """Compose."""
-        with Horizontal(classes="field"):
-            yield Static(Content(self._label), classes="label")
-            yield self.entry
-        yield self._error
-
-    def fail(self, text: str) -> None:
-        """Show what is wrong; empty: nothing is."""
-        self._error.update(Content(f"! {text}" if text else ""))
-        reveal(self._error, shown=bool(text))
 
 
 class StickScreen(StepScreen):
@@ -72,7 +49,7 @@ class StickScreen(StepScreen):
             "language": list(settings.languages()),
         }
         self.rows = {
-            name: _Line(
+            name: Line(
                 label,
                 Input(
                     begin[name],
@@ -88,7 +65,7 @@ class StickScreen(StepScreen):
     def body(self) -> Iterator[Widget]:
         """Yield the three questions and a place to try the keyboard."""
         yield from self.rows.values()
-        yield _Line("Try the keyboard here", Input(id="try", compact=True))
+        yield Line("Try the keyboard here", Input(id="try", compact=True))
 
     def buttons(self) -> Iterator[Push]:
         """Yield what can be done."""
@@ -173,10 +150,10 @@ class VolumeScreen(StepScreen):
         """Yield text and inputs."""
         yield Static(Content(self._text), classes="text")
         if self._new or self._locked:
-            yield _Line("Recovery key", Input(id="recovery", compact=True))
-            yield _Line("Passphrase", Input(password=True, id="first", compact=True))
+            yield Line("Recovery key", Input(id="recovery", compact=True))
+            yield Line("Passphrase", Input(password=True, id="first", compact=True))
             yield Static("", id="strength", markup=False)
-            yield _Line("The same again", Input(password=True, id="second", compact=True))
+            yield Line("The same again", Input(password=True, id="second", compact=True))
         yield Static("", id="wrong", classes="error", markup=False)
 
     def buttons(self) -> Iterator[Push]:
@@ -204,7 +181,7 @@ class VolumeScreen(StepScreen):
             ("second", self._new or self._recovering),
         ):
             row = self.query_one(f"#{name}").ancestors_with_self[2]
-            assert isinstance(row, _Line)
+            assert isinstance(row, Line)
             reveal(row, shown=shown)
 
     @on(Input.Changed, "#first")
@@ -298,11 +275,6 @@ class VolumeScreen(StepScreen):
 
     @work
     async def _show_key(self, key: Secret) -> None:
-        """Show the recovery key until its last group is typed: it is not shown again."""
-        last = key.reveal().rpartition("-")[2]
-        text = f"{KEEP.format(key=key.reveal())}\n\nType its last five characters to go on:"
-        while await self.app.push_screen_wait(TypeName(text, last, "It is written down")) != "ok":
-            await self.app.push_screen_wait(
-                Tell("Without it a forgotten passphrase loses everything in the volume.")
-            )
+        """Show the recovery key, then go on."""
+        await show_key(self.app, KEEP.format(key=key.reveal()), key)
         self.finish(Move("next"))

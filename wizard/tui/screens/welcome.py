@@ -53,6 +53,8 @@ class WelcomeScreen(StepScreen):
         for deployment in known:
             if deployment.holder:
                 text = f"See how far '{deployment.holder.purpose}' is (it is under way)"
+            elif deployment.promoted:
+                text = f"Look at '{deployment.name}', on its way to production"
             else:
                 text = f"Look at the deployment '{deployment.name}'"
             entries.append((f"d-{deployment.name}", text))
@@ -63,6 +65,7 @@ class WelcomeScreen(StepScreen):
         entries += [("new", "New deployment"), ("open", "Open saved answers")]
         if orders.STICK.is_dir():
             entries.append(("network", "Network and Wi-Fi"))
+            entries.append(("copies", "Copies of this stick, backups"))
         yield Menu(entries, id="menu")
 
     def buttons(self) -> Iterator[Push]:
@@ -91,15 +94,22 @@ class WelcomeScreen(StepScreen):
             self.app.push_screen(OpenFile(self.desk.saved()), self._opened)
         elif chosen == "continue":
             self._continue()
-        elif chosen == "network":
-            self.finish(Move("go", "network"))
+        elif chosen in ("network", "copies"):
+            self.finish(Move("go", chosen))
         elif chosen == "stick":
             self._load(str(self._offered))
         else:
-            self.desk.deployment = chosen.removeprefix("d-")
-            known = {known.name: known for known in self.desk.known()}
-            busy = known[self.desk.deployment].holder
-            self.finish(Move("go", "deploy" if busy else "dashboard"))
+            self._look_at(chosen.removeprefix("d-"))
+
+    def _look_at(self, name: str) -> None:
+        known = next(known for known in self.desk.known() if known.name == name)
+        doing = known.holder.purpose.partition(" ")[0] if known.holder else ""
+        self.desk.look_at(name, doing)
+        if known.holder:
+            place = "promoting" if doing == "promote" else "deploy"
+        else:
+            place = "promotion" if known.promoted else "dashboard"
+        self.finish(Move("go", place))
 
     @work
     async def _new(self) -> None:
