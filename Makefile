@@ -12,13 +12,16 @@ REHEARSAL := $(CURDIR)/.rehearsal
 APT_REHEARSAL := mmdebstrap systemd-container slirp4netns nftables iproute2 openssh-client
 # what tests run besides: a DNS server, an SSH server, a load generator, a shell linter, a terminal,
 # a reader of QR codes
-APT_TEST := knot knot-dnsutils openssh-server wrk shellcheck tmux zbar-tools \
-  qemu-system-x86 busybox-static kmod cpio cryptsetup-bin fdisk dosfstools e2fsprogs xkb-data
+APT_TEST := knot knot-dnsutils openssh-server sudo wrk shellcheck tmux zbar-tools \
+  qemu-system-x86 busybox-static kmod cpio cryptsetup-bin fdisk dosfstools e2fsprogs xkb-data \
+  console-setup-linux
+# where systemd runs, this would take over the network of a computer that has another way
+APT_TEST += $(if $(wildcard /run/systemd/system),,network-manager dbus-daemon)
 # what tests of the bootable image look into it, start it, and make disks with
 APT_IMAGE := qemu-system-x86 ovmf xorriso mtools squashfs-tools sbsigntool openssl zstd cpio kmod \
   lvm2 ntfs-3g dosfstools e2fsprogs fdisk
 
-# as many processes as cores; tests/conftest.py says what must not run beside its like
+# tests/conftest.py says how many processes, and what must not run beside its like
 SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 
 export BUILD_USB_HOME := $(REHEARSAL)/home
@@ -35,7 +38,7 @@ help:
 	@echo 'make test        lint, types, import contracts, every test'
 	@echo 'make test-image  the tests of the bootable image alone, the long ones too (two hours)'
 	@echo 'make check       the part of it that takes seconds and needs no root'
-	@echo 'make bench       measure a deployment stage by stage, and the wizard'
+	@echo 'make bench       measure a deployment stage by stage, the wizard, backups, production mode'
 
 define install_apt
 	@missing=""; for package in $(1); do \
@@ -114,6 +117,8 @@ test-image: apt-image $(VENV)/installed-dev
 
 bench: apt-rehearsal apt-test $(VENV)/installed-dev
 	env -u BUILD_USB_HOME $(VENV)/bin/python -m tests.bench
+	env -u BUILD_USB_HOME $(VENV)/bin/python -m tests.bench_backups
+	env -u BUILD_USB_HOME $(VENV)/bin/python -m tests.bench_production
 
 format: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check --fix .

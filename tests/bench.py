@@ -74,7 +74,7 @@ def main() -> int:
     arguments.add_argument("--first", action="store_true", help="also build the base tree anew")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="build-usb-bench-", dir="/var/tmp") as folder:
-        print(f"{datetime.now(UTC):%Y-%m-%d}, {_machine()}, `make bench`\n")
+        print(f"{datetime.now(UTC):%Y-%m-%d}, {machine()}, `make bench`\n")
         try:
             _stages(Path(folder), first=options.first)
             _pages(Path(folder))
@@ -85,7 +85,8 @@ def main() -> int:
     return 0
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Return the computer that is measured, in words."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     name = platform.freedesktop_os_release()["PRETTY_NAME"]

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-ALONE = (("tests/lab/", "tests/contract/test_providers.py"), ("tests/image/",))
-"""Tests of each of these run one after the other: they share one lab or one image, and count what
-is left on the computer. They take longest, so they begin first."""
+ALONE = (
+    (
+        "tests/lab/test_backups.py",
+        "tests/lab/test_baselines.py",
+        "tests/lab/test_chaos.py",
+        "tests/lab/test_drupal.py",
+        "tests/lab/test_joomla.py",
+        "tests/lab/test_moodle.py",
+        "tests/lab/test_own_code.py",
+        "tests/lab/test_production.py",
+        "tests/lab/test_proxied_production.py",
+    ),
+    ("tests/lab/", "tests/contract/test_providers.py"),
+    ("tests/image/",),
+)
+"""Tests of each of these run one after the other: two labs at a time, in halves that take about as
+long, and one image. They take longest, so they begin first."""
 
 
 class Scheduling(LoadScopeScheduling):
@@ -22,6 +38,12 @@ class Scheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Return what shares tests out to the processes."""
     return Scheduling(config, log)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes there are: one more than cores, for labs wait more than they
+    compute."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

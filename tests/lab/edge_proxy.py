@@ -1,14 +1,16 @@
-"""A proxy as Cloudflare's edge is one: `python -m tests.lab.edge_proxy FOLDER ADDRESS HOST`.
+"""A proxy as Cloudflare's edge is one: `python -m tests.lab.edge_proxy FOLDER ADDRESS HOST IPV6`.
 
-Listens on ports 80 and 443 of ADDRESS and asks the webserver from there, over HTTPS with the
-certificate checked and one of its own shown. FOLDER holds edge.pem and client.pem (certificate and
-key), root.pem (the authority of the webserver's certificate), origin (its address), and access
-(the places, one a line, that only visitors with the cookie CF_Authorization may see).
+Listens on ports 80 and 443 of ADDRESS and asks the webservers, one after the other, from there
+(from IPV6 those that have such an address), over HTTPS with the certificate checked and one of its
+own shown. FOLDER holds edge.pem and client.pem (certificate and key), root.pem (the authority of
+the webserver's certificate), origin (their addresses, one a line), and access (the places, one a
+line, that only visitors with the cookie CF_Authorization may see).
 """
 
 from __future__ import annotations
 
 import http.client
+import itertools
 import socket
 import ssl
 import sys
@@ -16,7 +18,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-FOLDER, ADDRESS, HOST = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+FOLDER, ADDRESS, HOST, IPV6 = Path(sys.argv[1]), *sys.argv[2:5]
+ASKED = itertools.count()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -32,8 +35,8 @@ class Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(HOST)
         try:
             connection.sock = self.origin()
-        except ssl.SSLCertVerificationError:
-            # Cloudflare says 526: invalid SSL certificate
+        except OSError:
+            # Cloudflare says 521 to 526: down, not reached, invalid SSL certificate
             self.send_error(500)
             return
         kept = {name: value for name, value in self.headers.items() if name != "Connection"}
@@ -58,8 +61,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def origin(self) -> socket.socket:
         port = self.server.server_address[1]
-        address = (FOLDER / "origin").read_text()
-        plain = socket.create_connection((address, port), 10, source_address=(ADDRESS, 0))
+        known = (FOLDER / "origin").read_text().split()
+        address = known[next(ASKED) % len(known)]
+        own = IPV6 if ":" in address else ADDRESS
+        plain = socket.create_connection((address, port), 10, source_address=(own, 0))
         if port == 80:
             return plain
         trust = ssl.create_default_context(cafile=str(FOLDER / "root.pem"))

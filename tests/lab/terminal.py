@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-
 class Terminal:
     """A program in a terminal of its own, 80x24; `folder` keeps tmux's socket."""
 
@@ -83,12 +82,13 @@ class Terminal:
     def wait_at(self, wanted: str, seconds: float = 30) -> str:
         """Return the screen as soon as the cursor is in a line with `wanted`: what is pressed
         before the focus is there may go elsewhere."""
+        return self.wait(lambda shown: wanted in self.line(shown), seconds)
 
-        def there(shown: str) -> bool:
-            row = int(self._tmux("display-message", "-p", "#{cursor_y}"))
-            return wanted in [*shown.splitlines(), *[""] * 100][row]
-
-        return self.wait(there, seconds)
+    def line(self, shown: str | None = None) -> str:
+        """Return the line that the cursor is in, of the screen as it is now or was `shown`."""
+        row = int(self._tmux("display-message", "-p", "#{cursor_y}"))
+        lines = (self.screen() if shown is None else shown).splitlines()
+        return lines[row] if row < len(lines) else ""
 
     def kill(self) -> None:
         """End the program as a power cut would."""

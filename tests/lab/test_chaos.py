@@ -21,7 +21,6 @@ SEED = 20261122
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     rehearsal = Rehearsal(tmp_path / "home", tmp_path)
-    before = leftovers.present(str(rehearsal.home))
     moments = random.Random(SEED)
     killed = 0
     for number in range(KILLS):
@@ -50,13 +49,12 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         assert "My first site" in visitor.get("/").text
     assert rehearsal.run("status").returncode == 0
     rehearsal.run("destroy", "--yes")
-    assert leftovers.new_since(before, str(rehearsal.home)) == {}
+    assert leftovers.of(rehearsal.home) == {}
 
 
 def test_destroy_killed_at_random_moments(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     rehearsal = Rehearsal(tmp_path / "home", tmp_path)
-    before = leftovers.present(str(rehearsal.home))
     rehearsal.deploy()
     moments = random.Random(SEED)
     for _ in range(5):
@@ -76,4 +74,4 @@ def test_destroy_killed_at_random_moments(tmp_path: Path) -> None:
             run.communicate()
     if (rehearsal.home / "deployments" / "demo" / "answers.yaml").exists():
         rehearsal.run("destroy", "--yes")
-    assert leftovers.new_since(before, str(rehearsal.home)) == {}
+    assert leftovers.of(rehearsal.home) == {}

@@ -23,16 +23,17 @@ import pytest
 from tests.emulators import openapi
 from tests.emulators.aws import TOKEN as AWS_KEYS
 from tests.emulators.aws_rented import RentedAws
+from tests.emulators.aws_storage import Storage
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
 from tests.emulators.rented import Feed, RentedDigitalOcean, ServedCloudflare
-from tests.emulators.route53 import Key, Route53Emulator
+from tests.emulators.route53 import Route53Emulator
 from tests.lab.deployments import PASSPHRASE
 from tests.lab.laboratory import Laboratory
 from wizard.engine.state import State
 from wizard.engine.state import load as load_state
 from wizard.lab import addresses
 from wizard.lab.namespaces import OtherNetwork
-from wizard.providers.base import ResourceKind, Services
+from wizard.providers.base import Machine, ResourceKind, Services
 
 pytestmark = pytest.mark.lab
 
@@ -59,7 +60,7 @@ object_storage: {credentials: {environment: SPACES}}"""
 AWS = "{name: aws, region: eu-central-1, credentials: {environment: AWS}}"
 CASES = {
     "cloudflare": (DIGITALOCEAN, "cloudflare"),
-    "digitalocean": (DIGITALOCEAN, "digitalocean"),
+    "digitalocean": (DIGITALOCEAN.replace("fra1", "fra1, ipv6: true"), "digitalocean"),
     "aws": (AWS, "route53"),
 }
 LOST = {
@@ -85,6 +86,7 @@ class Cloud:
     cloudflare: ServedCloudflare
     laboratory: Laboratory
     folder: Path
+    storage: Storage
     environment: dict[str, str]
 
     @property
@@ -141,7 +143,8 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
         inside = OtherNetwork(descriptor)
 
         def listener() -> socket.socket:
-            return inside.run(lambda: socket.create_server(("127.0.0.1", 0), backlog=64))
+            # where machines reach it too
+            return inside.run(lambda: socket.create_server((addresses.SERVICES, 0), backlog=64))
 
         digitalocean = RentedDigitalOcean(openapi.document("digitalocean"), listener())
         digitalocean.lab = laboratory.provider
@@ -159,10 +162,17 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
         stack.enter_context(digitalocean)
         stack.enter_context(aws)
         stack.enter_context(cloudflare)
-        access_key, _, secret_key = AWS_KEYS.partition(":")
-        route53 = Route53Emulator(listener(), keys={access_key: Key(secret_key)}, feed=feed.serve)
+        route53 = Route53Emulator(listener(), keys=aws.keys, feed=feed.serve)
         route53.add_zone(ZONE, addresses.SERVICES)
         stack.enter_context(route53)
+        behind = addresses.SERVICES, addresses.S3_PORT
+
+        def connect() -> socket.socket:
+            return inside.run(lambda: socket.create_connection(behind, 30))
+
+        s3 = stack.enter_context(Storage(listener(), aws.keys, connect))
+        # a test that fails leaves no machines for the next one to meet
+        stack.callback(laboratory.clear, "demo")
         served = {"cloudflare": cloudflare, "digitalocean": digitalocean, "route53": route53}
         yield Cloud(
             "aws" if own == AWS else "digitalocean",
@@ -171,6 +181,7 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
             cloudflare,
             laboratory,
             tmp_path,
+            s3,
             {
                 "PATH": os.environ["PATH"],
                 "HOME": str(tmp_path),
@@ -180,7 +191,7 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
                 "BUILD_USB_DIGITALOCEAN_URL": digitalocean.url,
                 "BUILD_USB_DIGITALOCEAN_STORAGE_URL": storage.machine_endpoint,
                 "BUILD_USB_AWS_URL": aws.url,
-                "BUILD_USB_AWS_STORAGE_URL": storage.machine_endpoint,
+                "BUILD_USB_AWS_STORAGE_URL": s3.origin,
                 "AWS": AWS_KEYS,
                 "BUILD_USB_CLOUDFLARE_URL": cloudflare.url,
                 "BUILD_USB_ROUTE53_URL": route53.url,
@@ -189,7 +200,6 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
                 "SPACES": f"{storage.access_key}:{storage.secret_key.reveal()}",
             },
         )
-        laboratory.clear("demo")
 
 
 def trusting(cloud: Cloud) -> httpx.Client:
@@ -198,10 +208,21 @@ def trusting(cloud: Cloud) -> httpx.Client:
     return httpx.Client(verify=trust, trust_env=False, timeout=30)
 
 
+def page(cloud: Cloud, web: Machine, path: str = "/") -> httpx.Response:
+    """Return what that webserver answers the site's visitors."""
+    with trusting(cloud) as visitor:
+        return visitor.get(
+            f"https://{web.access_address}{path}",
+            headers={"Host": f"www.{ZONE}"},
+            extensions={"sni_hostname": f"www.{ZONE}"},
+        )
+
+
 def left(api: RentedDigitalOcean | RentedAws) -> dict[str, int]:
     if isinstance(api, RentedAws):
         return api.left()
-    names = ("droplets", "databases", "vpcs", "firewalls", "tags", "keys", "snapshots")
+    groups = ("vpcs", "firewalls", "tags", "keys", "storage_keys", "projects")
+    names = ("droplets", "databases", "snapshots", *groups)
     return {name: len(getattr(api, name)) for name in names if getattr(api, name)}
 
 
@@ -246,9 +267,13 @@ def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
     state = cloud.state()
     machines = {m.name: m for m in cloud.laboratory.provider.machines("demo")}
     web, database = machines["web1"], machines["db1"]
-    assert cloud.dns.lookup(f"www.{ZONE}")[1] == [web.public_address]
-    assert state.url == f"https://www.{ZONE}/"
     probe = cloud.laboratory.provider.probe
+    addresses_of_both = [web.public_address, *filter(None, [web.ipv6])]
+    assert cloud.dns.lookup(f"www.{ZONE}")[1] == addresses_of_both
+    if web.ipv6:
+        assert probe("visitor", web.ipv6, 443) == "open"
+        assert probe(web.id, database.ipv6, 1035) == "filtered"
+    assert state.url == f"https://www.{ZONE}/"
     # `build-usb` ran where the lab's visitor is; to it, the lab's own build machine is a stranger
     assert probe("build-machine", web.private_address, 443) == "open"
     assert probe("build-machine", web.private_address, 1035) == "filtered"
@@ -262,6 +287,16 @@ def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
         for machine in (web, database):
             files = cloud.laboratory.enter(machine.id, "ls", "/etc/build-usb")
             assert "s3fs-password" not in files
+    else:
+        # no machine holds the user's own key: theirs opens the deployment's buckets alone
+        (project,) = cloud.api.projects
+        droplets = {f"do:droplet:{number}" for number in cloud.api.droplets}
+        assert set(cloud.api.inside(project)) == {*droplets, f"do:space:{state.bucket}"}
+        ((key, item),) = cloud.api.storage_keys.items()
+        assert {grant["bucket"] for grant in item["grants"]} == {state.bucket}
+        for machine in (web, database):
+            held = cloud.laboratory.enter(machine.id, "cat", "/etc/build-usb/s3fs-password")
+            assert held.partition(":")[0] == key
 
     # through the port that the lab publishes on loopback, as any visitor of the address
     name = f"www.{ZONE}"

@@ -71,11 +71,10 @@ def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
     user = tmp_path / "user"
     user.mkdir()
     made = Rehearsal(tmp_path / "home", user)
-    before = leftovers.present(str(made.home))
     yield made
     if (made.home / "deployments" / NAME).is_dir():
         made.run("destroy", "--yes")
-    assert leftovers.present(str(made.home)) == before
+    assert leftovers.of(made.home) == {}
 
 
 def test_answers_on_a_stick_become_a_site(rehearsal: Rehearsal, tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ def rehearsal(tmp_path: Path, base_tree: Path) -> Iterator[Rehearsal]:
     user = tmp_path / "user"
     user.mkdir()
     made = Rehearsal(tmp_path / "home", user)
-    before = leftovers.present(str(made.home))
     yield made
     if (made.home / "deployments" / "demo" / "answers.yaml").exists():
         # a run that was left alone may still be under way
@@ -43,7 +42,7 @@ def rehearsal(tmp_path: Path, base_tree: Path) -> Iterator[Rehearsal]:
         while holder(made.home / "deployments" / "demo") and time.monotonic() < ends:
             time.sleep(0.2)
         made.run("destroy", "--yes")
-    assert leftovers.new_since(before, str(made.home)) == {}
+    assert leftovers.of(made.home) == {}
 
 
 async def within(pilot: Pilot[None], true: Callable[[], bool], seconds: float = DEPLOYED) -> None:
@@ -122,8 +121,10 @@ def open_example(terminal: Terminal) -> None:
     terminal.wait_at("Open saved answers")
     terminal.press("Enter")
     terminal.wait_at("example: cloud-development")
-    terminal.press("Down", "Down")
-    terminal.wait_at("example: rehearsal")
+    while not terminal.line().rstrip(" │").endswith("example: rehearsal"):
+        before = terminal.line()
+        terminal.press("Down")
+        terminal.wait(lambda _, before=before: terminal.line() != before)
     terminal.press("Enter")
     terminal.wait_at("Passphrase")
     terminal.type(PASSPHRASE)

@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.emulators.rented_database import RentedDatabase
+from tests.lab import drupal_release
 from tests.lab.laboratory import Laboratory
-from tests.lab.test_cloud_deployment import Cloud, left, opened, trusting
+from tests.lab.moodle_release import pack
+from tests.lab.test_cloud_deployment import Cloud, left, opened, page
 from wizard.providers.base import Machine, ResourceKind
 
 pytestmark = pytest.mark.lab
@@ -40,8 +41,20 @@ FLAGS = {
     "without TLS": "0",
 }
 
+POSTGRESQL = MANAGED.replace("mysql", "postgresql")
+# the application's own connection, and the same by another name and without TLS
+ASKED = """require "/srv/site/settings/drupal.php"; $own = $databases["default"]["default"];
+foreach (["host=%HOST%", "host=%ADDRESS%", "host=%HOST%;sslmode=disable"] as $where) {
+    try {
+        $link = new PDO("pgsql:$where;port=$own[port];dbname=$own[database]",
+            $own["username"], $own["password"]);
+        $asked = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        echo $link->query($asked)->fetchColumn(), " ";
+    } catch (PDOException $error) { echo "refused "; }
+}"""
 
-@pytest.fixture(params=["digitalocean"])
+
+@pytest.fixture(params=["digitalocean", "aws"])
 def cloud(
     laboratory: Laboratory, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Cloud]:
@@ -54,15 +67,6 @@ def cloud(
 def php(cloud: Cloud, web: Machine, code: str) -> str:
     command = ("runuser", "-u", "www-data", "--", "php", "-r", WORDPRESS + code)
     return cloud.laboratory.enter(web.id, *command)
-
-
-def page(cloud: Cloud, web: Machine, path: str) -> httpx.Response:
-    with trusting(cloud) as visitor:
-        return visitor.get(
-            f"https://{web.access_address}{path}",
-            headers={"Host": "www.cloud.test"},
-            extensions={"sni_hostname": "www.cloud.test"},
-        )
 
 
 def test_a_site_keeps_its_data_in_a_managed_database(cloud: Cloud) -> None:
@@ -133,4 +137,63 @@ def test_a_site_keeps_its_data_in_a_managed_database(cloud: Cloud) -> None:
     assert left(cloud.api) == {}
     found = cloud.laboratory.provider.resources("demo")
     assert not [resource for resource in found if resource.kind is ResourceKind.MACHINE]
+    assert cloud.api.violations == []
+
+
+@pytest.fixture
+def postgresql(laboratory: Laboratory, tmp_path: Path) -> Iterator[Cloud]:
+    with opened(laboratory, tmp_path, "digitalocean") as made:
+        archive = tmp_path / "drupal-11.3.1.tar.gz"
+        digest = pack(archive, drupal_release.files(1), "drupal-11.3.1")
+        text = made.answers.read_text().replace("kind: wordpress", "kind: drupal")
+        source = f"  source: {{kind: fresh, release: {{file: {archive}, sha256: {digest}}}}}\n"
+        text = text.replace("domain:", f"{source}domain:", 1)
+        made.answers.write_text(text + POSTGRESQL)
+        yield made
+
+
+def test_drupal_keeps_its_data_in_a_managed_postgresql(postgresql: Cloud) -> None:
+    cloud = postgresql
+    cloud.run("deploy", cloud.answers, "--json", "--yes")
+    server = cloud.api.server
+    assert isinstance(server, RentedDatabase)
+    machines = {m.name: m for m in cloud.laboratory.provider.machines("demo")}
+    web, database = machines["web1"], machines["db1"]
+    enter = cloud.laboratory.enter
+
+    # the machine that prepares it serves no database, and alone knows who administers it
+    assert "postgres" not in enter(database.id, "ps", "-eo", "comm")
+    admin = "/etc/build-usb/database-service.conf"
+    assert enter(database.id, "stat", "-c", "%a %U", admin).split() == ["600", "root"]
+    assert "database-service" not in enter(web.id, "ls", "/etc/build-usb")
+    # over TLS, to that name only
+    name = "private-build-usb-demo.db.cloud.test"
+    code = ASKED.replace("%HOST%", name).replace("%ADDRESS%", server.address)
+    tried = enter(web.id, "runuser", "-u", "www-data", "--", "php", "-r", code)
+    assert tried.split() == ["TLSv1.3", "refused", "refused"]
+    # the application's account may do nothing beside its database
+    rights = "SELECT rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = 'drupal'"
+    assert server.sql(rights).strip() == "f|f|f"
+    may = "SELECT has_database_privilege('public', 'drupal', 'CONNECT')"
+    assert server.sql(may).strip() == "f"
+
+    node = "INSERT INTO key_value (collection, name, value) VALUES ('kept', 'elsewhere', 'yes')"
+    seen = "SELECT count(*) FROM key_value WHERE collection = 'kept'"
+    owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+    server.sql(node, "drupal")
+    cloud.run("deploy", cloud.answers, "--json", "--yes")
+    assert server.sql(seen, "drupal").strip() == "1"
+    cloud.run("backup")
+    point = json.loads(cloud.run("points", "--json").stdout)[-1]
+    assert point["whole"]
+    server.sql("DELETE FROM key_value WHERE collection = 'kept'", "drupal")
+    cloud.run("restore", "--yes", point["name"])
+    assert server.sql(seen, "drupal").strip() == "1"
+    assert server.sql(owners, "drupal").strip() == "drupal"
+    assert page(cloud, web, "/").text == "A site on a cloud 11.3.1"
+    assert json.loads(cloud.run("status", "--json").stdout)["healthy"]
+
+    destroyed = cloud.run("destroy", "--yes", "demo")
+    assert "its backups stay in" in destroyed.stderr
+    assert left(cloud.api) == {}
     assert cloud.api.violations == []

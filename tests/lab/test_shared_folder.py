@@ -74,5 +74,8 @@ def test_the_folder_is_mounted_lost_and_found(tree: Path, tmp_path: Path) -> Non
             check=False,
         )
     text = said.read_text()
+    if "ptrace set fp regs failed" in text:
+        # processors with AMX have more registers than it has room for
+        pytest.skip("Debian's User Mode Linux cannot keep this processor's registers")
     assert "ENDED 0" in text, text[-5000:]
     print(*(line for line in text.splitlines() if line.startswith("FIGURE")), sep="\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wizard.agent import backup, content
+from wizard.agent import content, mariadb, restic
 from wizard.agent.backup import Backup
 from wizard.agent.errors import AgentError
 from wizard.agent.state import Places
@@ -82,12 +82,12 @@ class Repository:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tables: list[str]) -> None:
         self.put: list[str] = []
         self.broken = False
-        monkeypatch.setattr(backup, "require", self.opened)
-        monkeypatch.setattr(backup, "points", lambda _: POINTS)
-        monkeypatch.setattr(backup, "tables", lambda *_: tables)
-        monkeypatch.setattr(backup, "restore", self.restore)
+        monkeypatch.setattr(restic.Repository, "require", lambda source: self.opened(source))
+        monkeypatch.setattr(content, "points", lambda *_: POINTS)
+        monkeypatch.setattr(mariadb.Server, "tables", lambda *_: tables)
+        monkeypatch.setattr(content, "restore", self.restore)
 
-    def opened(self, source: Backup) -> None:
+    def opened(self, source: restic.Repository) -> None:
         assert source.foreign
         assert source.password_file.read_text() == "opens-the-old-backups\n"
         for file in (source.password_file, source.credentials_file):
@@ -112,7 +112,7 @@ def test_it_is_put_here_once_and_its_secrets_do_not_stay(
     assert list(places.runtime.iterdir()) == []
     repository.broken = False
     # what a run that failed put there is not taken for a site's own
-    monkeypatch.setattr(backup, "tables", lambda *_: ["half"])
+    monkeypatch.setattr(mariadb.Server, "tables", lambda *_: ["half"])
     done = content.begin(ORDER, places)
     assert (done["state"], done["point"]) == ("done", "daily-2026-11-21")
     assert done["hosts"] == ["www.old.test"]

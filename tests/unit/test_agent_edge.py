@@ -158,6 +158,34 @@ def test_a_deploys_list_takes_the_place_of_all(machine: Machine) -> None:
     assert machine.asked == 1
 
 
+SIX = ("2400:cb00::/32", "2a06:98c0::/29")
+
+
+def both(four: tuple[str, ...], six: tuple[str, ...]) -> bytes:
+    return json.dumps({"result": {"ipv4_cidrs": four, "ipv6_cidrs": six}}).encode()
+
+
+def test_networks_of_ipv6_are_kept_where_machines_have_such_addresses(machine: Machine) -> None:
+    machine.config = config((*OLD, *SIX))
+    machine.run()
+    for answered, why in (
+        (answer(*NEW), "no list"),
+        (both(NEW, ()), "no list"),
+        (both(NEW, ("2000::/3",)), "larger than /24"),
+        (both(NEW, ("198.51.100.0/24",)), "not a network"),
+        # however few addresses IPv4 has beside them
+        (both(OLD[1:], SIX), "33% of the addresses"),
+        (both(NEW, SIX[:1]), "11% of the addresses"),
+    ):
+        machine.answers = answered
+        assert why in machine.run(DAY)
+        assert machine.networks == (*OLD, *SIX)
+    machine.answers = both(NEW, (*SIX, "2c0f:f248::/32"))
+    assert machine.run(DAY) == ""
+    assert machine.networks == (*NEW, "2400:cb00::/32", "2a06:98c0::/29", "2c0f:f248::/32")
+    assert "\t2c0f:f248::/32 1;" in edge.nginx(machine.networks)
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"networks": []}', b"[1]"])
 def test_a_damaged_memory_is_the_deploys_list(machine: Machine, damage: bytes) -> None:
     machine.run()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wizard.agent import firewall
+from wizard.agent import firewall, ufw
 from wizard.agent.config import Config, Peer, parse
 from wizard.agent.errors import AgentError
 from wizard.agent.firewall import Held, Opening
@@ -78,6 +79,26 @@ def test_rules_and_peers_make_openings() -> None:
 def test_ipv6_adds_what_is_open_to_anyone_and_to_ipv6_networks() -> None:
     more = firewall.wanted(CONFIG, [], ipv6=True) - firewall.wanted(CONFIG, [], ipv6=False)
     assert more == {Opening("::/0", 80, "tcp"), Opening("2400:cb00::/32", 443, "tcp")}
+
+
+def test_peers_are_let_in_from_the_private_network_alone() -> None:
+    config = parse(settings(ipv6="2001:db8::5"))
+    assert firewall.wanted(config, [WEB1], ipv6=True) - firewall.wanted(config, [], ipv6=True) == {
+        Opening("10.77.0.11/32", 2035, "tcp")
+    }
+
+
+def test_global_addresses_are_read_from_the_kernels_table(tmp_path: Path) -> None:
+    table = tmp_path / "if_inet6"
+    table.write_text(
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+        "fe800000000000000000000000000002 02 40 20 80    host0\n"
+        "fd77000000000000000000000000000b 02 80 00 80    host0\n"
+    )
+    assert ufw.global_ipv6(table) == {"fd77::b"}
+    assert ufw.global_ipv6(tmp_path / "none") == frozenset()
+    table.write_text("what\n")
+    assert ufw.global_ipv6(table) == frozenset()
 
 
 def test_ufws_file_is_read() -> None:

@@ -11,10 +11,22 @@ from typing import Any
 import pytest
 
 from tests.emulators import openapi
-from tests.emulators.cloudflare import EVERYTHING, READ_DNS, READ_ZONE, CloudflareEmulator, Token
+from tests.emulators.cloudflare import (
+    EDIT_ACCESS,
+    EDIT_CERTIFICATES,
+    EDIT_DNS,
+    EVERYTHING,
+    READ_DNS,
+    READ_SETTINGS,
+    READ_ZONE,
+    CloudflareEmulator,
+    Token,
+)
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
+from tests.emulators.mail_server import PASSWORD, USER, MailServer
 from tests.emulators.nameserver import NameServer
 from tests.emulators.server import Reply
+from tests.lab.deployments import REHEARSAL
 from wizard.answers.loader import loads
 from wizard.answers.model import Answers
 from wizard.errors import InterruptedRunError
@@ -381,6 +393,105 @@ def test_all_of_it(
     assert "no-colon-in-it" not in text
 
 
+def found_with(changes: dict[str, str], more: str, tmp_path: Path) -> Checked:
+    """Check the answers with these changes, and `more` at their end."""
+    text = ANSWERS
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return checks.check(loads(text + more, "a.yaml"), Home(tmp_path), None, silent)
+
+
+PROXIED = {"zone: example.org, cred": "zone: example.org, proxied: true, cred"}
+GATED = """
+tls: {authority: cloudflare-origin}
+gateway: {enabled: true, users: [{name: jo, email: jo@example.org}]}
+"""
+
+
+def test_what_proxies_may_do_is_asked_where_it_is_wanted(
+    ocean: DigitalOceanEmulator, flare: CloudflareEmulator, world: NameServer, tmp_path: Path
+) -> None:
+    found = found_with(PROXIED, GATED, tmp_path)
+    assert found.good
+    (told,) = [f for f in found.findings if f.key == "dns.proxied"]
+    assert "certificates of their authority may be ordered, their gate may be made" in told.what
+    for lacking, name in (
+        (EDIT_ACCESS, "Account / Access: Apps and Policies / Edit for this zone's account"),
+        (EDIT_CERTIFICATES, "Zone / SSL and Certificates / Edit for this zone"),
+        (READ_SETTINGS, "Zone / Zone Settings / Read for this zone"),
+    ):
+        flare.tokens[CLOUDFLARE_TOKEN] = Token(EVERYTHING - {lacking})
+        found = found_with(PROXIED, GATED, tmp_path)
+        wrong = [f for f in found.findings if f.level is Level.BAD]
+        assert wrong
+        assert {f.key for f in wrong} == {"dns.proxied"}
+        assert all(name in f.what for f in wrong)
+        if lacking != READ_SETTINGS:
+            # who does not want it need not be able to
+            assert found_with(PROXIED, "", tmp_path).good
+    flare.tokens[CLOUDFLARE_TOKEN] = Token()
+    flare.settings["ssl"] = "flexible"
+    assert "must be 'strict'" in worst(found_with(PROXIED, GATED, tmp_path)).what
+    assert (flare.certificates, flare.applications, flare.policies) == ({}, {}, {})
+
+
+PRODUCTION = {"mode: development": "mode: production"}
+THEIRS = """
+webserver: {count: 2}
+scaling: {credentials: {provider: {environment: AUTOSCALER}, dns: {environment: AUTOSCALER_DNS}}}
+"""
+
+
+def test_the_autoscalers_own_credentials_are_checked_too(
+    ocean: DigitalOceanEmulator,
+    flare: CloudflareEmulator,
+    world: NameServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AUTOSCALER", "of-autoscalers")
+    monkeypatch.setenv("AUTOSCALER_DNS", "token-of-autoscalers")
+    few = {"droplet:read", "droplet:create", "droplet:update", "droplet:delete", "actions:read"}
+    few |= {"snapshot:read", "snapshot:delete", "ssh_key:read"}
+    ocean.tokens["of-autoscalers"] = frozenset(few)
+    flare.tokens["token-of-autoscalers"] = Token(frozenset({READ_ZONE, READ_DNS, EDIT_DNS}))
+    found = found_with(PRODUCTION, THEIRS, tmp_path)
+    assert found.good
+    assert {f.key for f in found.findings} > {
+        "scaling.credentials.provider",
+        "scaling.credentials.dns",
+    }
+
+    ocean.tokens["of-autoscalers"] = frozenset(few - {"droplet:delete", "snapshot:read"})
+    finding = worst(found_with(PRODUCTION, THEIRS, tmp_path))
+    assert finding.key == "scaling.credentials.provider"
+    assert finding.what == "the token lacks rights: droplet:delete, snapshot:read"
+    ocean.tokens["of-autoscalers"] = frozenset(few)
+    flare.tokens["token-of-autoscalers"] = Token(frozenset({READ_ZONE, READ_DNS}))
+    finding = worst(found_with(PRODUCTION, THEIRS, tmp_path))
+    assert finding.key == "scaling.credentials.dns"
+    assert "Zone / DNS / Edit" in finding.cure
+    del flare.tokens["token-of-autoscalers"]
+    assert worst(found_with(PRODUCTION, THEIRS, tmp_path)).key == "scaling.credentials.dns"
+    del ocean.tokens["of-autoscalers"]
+    assert worst(found_with(PRODUCTION, THEIRS, tmp_path)).key == "scaling.credentials.provider"
+    # the build machine's, named as if it were another
+    monkeypatch.setenv("AUTOSCALER", TOKEN)
+    assert "the build machine's" in worst(found_with(PRODUCTION, THEIRS, tmp_path)).what
+
+
+def test_rights_are_those_that_the_whole_of_the_answers_takes(
+    ocean: DigitalOceanEmulator, flare: CloudflareEmulator, world: NameServer, tmp_path: Path
+) -> None:
+    ocean.tokens[TOKEN] = frozenset(every_scope())
+    reserved = {"region: fra1": "region: fra1, reserved_address: true"}
+    assert found_with({}, "", tmp_path).good
+    assert "reserved_ip:create" in worst(found_with(reserved, "", tmp_path)).what
+    managed = "database: {engine: mysql, managed: true}\n"
+    assert "database:create" in worst(found_with({}, managed, tmp_path)).what
+
+
 def test_a_rehearsal_asks_nobody(tmp_path: Path) -> None:
     rehearsal = loads(Path("config-templates/answers/rehearsal.yaml").read_text(), "r.yaml")
     found = checks.check(rehearsal, Home(tmp_path), None, silent)
@@ -391,6 +502,56 @@ def test_a_rehearsal_asks_nobody(tmp_path: Path) -> None:
 
 def every_scope() -> set[str]:
     names = ["account:read", "regions:read", "sizes:read", "image:read", "actions:read"]
-    for kind in ("droplet", "vpc", "firewall", "tag", "ssh_key", "snapshot", "domain"):
+    for kind in (
+        "droplet",
+        "vpc",
+        "firewall",
+        "tag",
+        "ssh_key",
+        "spaces_key",
+        "snapshot",
+        "domain",
+    ):
         names += [f"{kind}:{verb}" for verb in ("read", "create", "update", "delete")]
+    names += [f"project:{verb}" for verb in ("read", "create", "assign_resource", "delete")]
     return set(names)
+
+
+# -- the mail server ------------------------------------------------------------------------------
+
+
+def told(server: MailServer) -> str:
+    return (
+        "notifications: {email: jo@example.org, smtp: {host: localhost.test, user: "
+        f"{USER}, sender: us@example.net, port: {server.port}, password: {{environment: MAIL}}}}}}"
+    )
+
+
+def test_a_mail_account_is_tried_out_and_a_test_mail_sent_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *a, **k: found(host.removesuffix(".test"), *a, **k)
+    )
+    with MailServer("localhost.test") as server:
+        trusted = tmp_path / "trusted.pem"
+        trusted.write_text(server.certificate)
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        rehearsal = loads(REHEARSAL.read_text() + told(server), "a.yaml")
+
+        def check(**options: bool) -> checks.Finding:
+            (finding,) = checks.check(rehearsal, Home(tmp_path), None, silent, **options).findings
+            return finding
+
+        assert "MAIL is not set" in check().what
+        monkeypatch.setenv("MAIL", "a wrong one")
+        assert check().level is Level.BAD
+        assert "535" in check().why
+        monkeypatch.setenv("MAIL", PASSWORD)
+        assert check().level is Level.GOOD
+        assert server.messages == []
+        assert check(test_mail=True).level is Level.GOOD
+        assert "this is a test mail" in server.texts()[0]
+        assert rehearsal.notifications.smtp is not None
+        assert rehearsal.notifications.smtp.password in checks.sources(rehearsal)

@@ -21,14 +21,16 @@ HEAVY = (
 )
 
 
-def build_usb(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def build_usb(
+    *words: str | Path, stdin: str = "", **environ: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "wizard", *map(str, words)],
         env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environ},
         capture_output=True,
         text=True,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         start_new_session=True,  # no terminal: nothing may wait for a person
     )
 
@@ -79,11 +81,11 @@ def test_validate_shows_all_errors_with_their_lines(tmp_path: Path) -> None:
 
 def test_what_does_not_work_yet_is_refused_by_name(tmp_path: Path) -> None:
     later = tmp_path / "later.yaml"
-    later.write_text(REHEARSAL.read_text().replace("kind: wordpress", "kind: moodle"))
+    later.write_text(REHEARSAL.read_text() + "machines: {os: debian-12}\n")
     done = build_usb("validate", later)
     assert done.returncode == ExitCode.NOT_SUPPORTED
-    assert "moodle" in done.stderr
-    assert "wordpress" in done.stderr
+    assert "debian-12" in done.stderr
+    assert "debian-13" in done.stderr
 
 
 def test_schema_is_json_on_standard_output() -> None:
@@ -103,11 +105,23 @@ def test_a_missing_passphrase_is_explained(tmp_path: Path) -> None:
     assert "--passphrase-file" in done.stderr
 
 
-def test_a_wrong_passphrase_is_explained(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    made = build_usb("secret", "--home", home, BUILD_USB_PASSPHRASE="correct horse battery staple")
-    assert made.returncode == ExitCode.USAGE
-    assert "no deployment" in made.stderr
+def test_what_all_commands_take_may_stand_before_them_and_a_wrong_passphrase_is_explained(
+    tmp_path: Path,
+) -> None:
+    home, right, wrong = (tmp_path / name for name in ("home", "right", "wrong"))
+    for path, words in ((right, "correct horse battery staple"), (wrong, "another horse, alas")):
+        path.write_text(words)
+        path.chmod(0o600)
+    made = build_usb(
+        "--home", home, "--passphrase-file", right, "secret", "set", "token", stdin="a token"
+    )
+    assert made.returncode == ExitCode.OK, made.stderr
+    done = build_usb(
+        "--passphrase-file", right, "secret", "set", "token", "--passphrase-file", wrong,
+        "--home", home,
+    )  # fmt: skip
+    assert done.returncode == ExitCode.PASSPHRASE
+    assert "passphrase" in done.stderr
 
 
 def test_an_unknown_deployment_is_explained(tmp_path: Path) -> None:
@@ -130,3 +144,9 @@ def test_a_closed_pipe_is_no_traceback() -> None:
 def test_main_returns_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate", "/nonexistent/answers.yaml"]) == ExitCode.INVALID_ANSWERS
     assert "/nonexistent/answers.yaml" in capsys.readouterr().err
+
+
+def test_doctor_is_check() -> None:
+    said = [build_usb(word, REHEARSAL, "--json") for word in ("check", "doctor")]
+    assert [done.returncode for done in said] == [0, 0]
+    assert said[0].stdout == said[1].stdout

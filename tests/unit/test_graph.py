@@ -9,7 +9,7 @@ import pytest
 from wizard.engine import graph
 from wizard.engine.graph import Reporter, Step
 from wizard.errors import InterruptedRunError, ProviderError, TransientError
-from wizard.events import Event, EventKind
+from wizard.events import Event, EventKind, EventSink
 
 
 class Recorder:
@@ -27,7 +27,7 @@ def nothing(_report: Reporter) -> str:
     return "done"
 
 
-def run(steps: list[Step], sink: Recorder, stop: threading.Event | None = None) -> list[str]:
+def run(steps: list[Step], sink: EventSink, stop: threading.Event | None = None) -> list[str]:
     return [r.step.id for r in graph.run(steps, sink, stop or threading.Event())]
 
 
@@ -82,9 +82,14 @@ def test_retries_end_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failure_starts_nothing_new_and_waits_for_what_runs() -> None:
     failed = threading.Event()
     finished: list[str] = []
+    sink = Recorder()
+
+    def told(event: Event) -> None:
+        sink(event)
+        if event.kind is EventKind.STEP_FAILED:
+            failed.set()
 
     def fail(_report: Reporter) -> str:
-        failed.set()
         raise ProviderError("no")
 
     def slow(_report: Reporter) -> str:
@@ -92,14 +97,13 @@ def test_a_failure_starts_nothing_new_and_waits_for_what_runs() -> None:
         finished.append("slow")
         return ""
 
-    sink = Recorder()
     steps = [
         Step("bad", "bad", fail),
         Step("slow", "slow", slow),
         Step("later", "later", nothing, needs=("slow",)),
     ]
     with pytest.raises(ProviderError, match="no"):
-        run(steps, sink)
+        run(steps, told)
     assert finished == ["slow"]
     assert "later" not in sink.of(EventKind.STEP_STARTED)
     assert sink.of(EventKind.STEP_FAILED) == ["bad"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from wizard.errors import HomeError, LockedError, PassphraseError
 from wizard.home import Home, SecretStore, Vault
+from wizard.home import vault as vaults
 from wizard.home.vault import age_recipient, encrypt_to, generate_age_identity
 from wizard.secrets import Secret, generate
 
@@ -122,6 +124,21 @@ def test_read_only_is_explained(tmp_path: Path) -> None:
 
 
 # -- identity and passphrase -------------------------------------------------------------------
+
+
+def test_a_computer_that_is_too_slow_is_no_wrong_passphrase(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.create_identity(PASSPHRASE)
+    file = home.path / "identity.age"
+    # as made on a computer that is thousands of times faster
+    slow = re.sub(rb"(-> scrypt \S+) \d+\n", rb"\1 30\n", file.read_bytes(), count=1)
+    pauses: list[float] = []
+    monkeypatch.setattr(vaults.time, "sleep", pauses.append)
+    with pytest.raises(HomeError, match="too slow, or too busy") as error:
+        vaults.unlock_identity(slow, PASSPHRASE, vaults.fingerprint(slow), file)
+    assert not isinstance(error.value, PassphraseError)
+    assert len(pauses) > 3, "it may be busy for a moment only"
 
 
 def test_identity_opens_by_its_passphrase_alone(home: Home) -> None:

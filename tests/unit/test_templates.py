@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.unit.machine_jobs import SECRETS, machine_job
-from wizard.machines import agent_zipapp, common, database, managed, webserver
+from wizard.machines import agent_zipapp, common, database, managed, postgresql, webserver
 from wizard.machines.desired import Facts, File, Part
 from wizard.machines.first_boot import user_data
 from wizard.machines.job import (
@@ -22,7 +22,8 @@ from wizard.machines.job import (
     Phase,
     TlsSettings,
 )
-from wizard.machines.packages import COMMON, DATABASE, WEBSERVER
+from wizard.machines.packages import COMMON, MARIADB, WEBSERVER
+from wizard.machines.postgresql import PACKAGES
 from wizard.machines.roles import packages, parts
 from wizard.machines.templates import php
 from wizard.paths import config_templates
@@ -132,6 +133,33 @@ def test_accounts_are_for_webservers_only_without_grant_option() -> None:
     assert "ALL PRIVILEGES" not in sql
 
 
+def test_postgresql_listens_privately_and_to_webservers_alone() -> None:
+    reached = DatabaseSettings("postgresql", "10.77.0.12", 2035, "demo", "demo", "CERT\n")
+    job = machine_job(
+        role=Role.DATABASE, database=reached, private_address="10.77.0.12", memory=2048
+    )
+    found = files(parts(job, FACTS))
+    folder = "/etc/postgresql/17/main"
+    text = found[f"{folder}/conf.d/90-build-usb.conf"].data.decode()
+    assert "listen_addresses = '10.77.0.12'\n" in text
+    assert "port = 2035\n" in text
+    assert "shared_buffers = '512MB'\n" in text
+    rules = found[f"{folder}/pg_hba.conf"].data.decode().splitlines()
+    rules = [rule for rule in rules if not rule.startswith("#")]
+    assert rules == [
+        "local all all peer map=build-usb",
+        "hostssl demo demo 10.77.0.11/32 scram-sha-256",
+    ]
+    assert "database-password-0003" not in str([file.data for file in found.values()])
+    assert "postgresql-17" in packages(job)
+    assert "mariadb-server" not in packages(job)
+    assert "php-pgsql" in packages(machine_job(database=reached))
+    assert "php-pgsql" not in packages(machine_job())
+    services = agent_zipapp.machine_config(job)["services"]
+    assert "postgresql@17-main.service" in services
+    assert "mariadb.service" not in services
+
+
 def test_the_machine_of_a_managed_database_is_its_client() -> None:
     job = machine_job(role=Role.DATABASE, database=MANAGED)
     assert "mariadb-server" not in packages(job)
@@ -152,6 +180,25 @@ def test_the_machine_of_a_managed_database_is_its_client() -> None:
     # MySQL does not know what MariaDB has of its own
     assert "global_priv" not in setup
     assert "EXECUTE IMMEDIATE" not in setup
+    # PostgreSQL's: as its own file says, and nothing else of it
+    reached = dataclasses.replace(MANAGED, engine="postgresql", first="defaultdb")
+    job = machine_job(role=Role.DATABASE, database=reached)
+    assert "postgresql-client-17" in packages(job)
+    assert not {"postgresql-17", "mariadb-client"} & set(packages(job))
+    assert (
+        agent_zipapp.machine_config(job)["services"]
+        == agent_zipapp.machine_config(machine_job(role=Role.DATABASE, database=MANAGED))[
+            "services"
+        ]
+    )
+    client = files(parts(job, FACTS))[postgresql.CLIENT]
+    assert (client.mode, client.owner) == (0o600, "root")
+    said = dict(line.split("=", 1) for line in client.data.decode().splitlines() if "=" in line)
+    assert (said["host"], said["port"], said["user"], said["dbname"]) == (
+        "db.example.net", "25060", "doadmin", "defaultdb"
+    )  # fmt: skip
+    assert said["sslmode"] == "verify-full"
+    assert postgresql.CLIENT not in files(parts(machine_job(database=reached), FACTS))
     # no other machine learns who administers it
     for other in (machine_job(database=MANAGED), machine_job(phase=Phase.APPLICATION)):
         assert managed.CLIENT not in files(parts(other, FACTS))
@@ -226,5 +273,12 @@ def test_a_rehearsals_base_tree_holds_what_roles_install() -> None:
     there = {line for line in text.splitlines() if line and not line.startswith("#")}
     from wizard.applications import application
 
-    wanted = {*COMMON, *DATABASE, *WEBSERVER, *application("wordpress").packages}
+    wanted = {
+        *COMMON,
+        *MARIADB,
+        *PACKAGES,
+        "php-pgsql",
+        *WEBSERVER,
+        *application("wordpress").packages,
+    }
     assert wanted <= there, wanted - there
