@@ -10,6 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+PATIENCE = 120.0
+"""Seconds that a program on a busy computer may take to draw."""
+
+
 class Terminal:
     """A program in a terminal of its own, 80x24; `folder` keeps tmux's socket."""
 
@@ -50,7 +54,7 @@ class Terminal:
         """Give the terminal another size."""
         self._tmux("resize-window", "-x", str(wide), "-y", str(high))
 
-    def wait(self, wanted: str | Callable[[str], bool], seconds: float = 30) -> str:
+    def wait(self, wanted: str | Callable[[str], bool], seconds: float = PATIENCE) -> str:
         """Return the screen as soon as it shows `wanted`; fails with what it shows instead."""
         shown = self.screen()
         ends = time.monotonic() + seconds
@@ -61,7 +65,7 @@ class Terminal:
             shown = self.screen()
         return shown
 
-    def press_until_changed(self, key: str, seconds: float = 30) -> str:
+    def press_until_changed(self, key: str, seconds: float = PATIENCE) -> str:
         """Press a key until the first line is another one, and return the screen; a key pressed
         between two screens is for neither."""
         title = self.screen().splitlines()[0]
@@ -79,7 +83,7 @@ class Terminal:
                 if time.monotonic() > ends:
                     raise
 
-    def wait_at(self, wanted: str, seconds: float = 30) -> str:
+    def wait_at(self, wanted: str, seconds: float = PATIENCE) -> str:
         """Return the screen as soon as the cursor is in a line with `wanted`: what is pressed
         before the focus is there may go elsewhere."""
         return self.wait(lambda shown: wanted in self.line(shown), seconds)
