@@ -41,6 +41,7 @@ scaling:
   maximum: 3
   health: {interval: 5, timeout: 3, failures: 2}
 """
+MANAGED = "database: {engine: mysql, managed: true}\n"
 WITH_TOKEN = "  credentials: {provider: {environment: AUTOSCALER}}\n"
 AUTOSCALER_LOG = "/var/log/build-usb/autoscaler.log"
 # what a role may do of what tests.lab.role_tries tries
@@ -82,7 +83,7 @@ def test_autoscalers_at_a_cloud_work_with_their_own_token(
     with opened(laboratory, tmp_path, "digitalocean") as cloud:
         api = cloud.api
         assert isinstance(api, RentedDigitalOcean)
-        in_production(cloud, PRODUCTION + WITH_TOKEN)
+        in_production(cloud, PRODUCTION + WITH_TOKEN + MANAGED)
 
         # a token that may not do it, or that is the build machine's, is refused before all
         cloud.environment["AUTOSCALER"] = TOKEN
@@ -127,6 +128,10 @@ def test_autoscalers_at_a_cloud_work_with_their_own_token(
         # whoever made it, it serves from the managed database
         shown = page(cloud, machine)
         assert (shown.status_code, "A site on a cloud" in shown.text) == (200, True)
+        assert api.server
+        probe = laboratory.provider.probe
+        assert probe(machine.id, api.server.address, 25060) == "open"
+        assert probe("visitor", api.server.address, 25060) == "filtered"
 
         def asked_with(token: str, match: str) -> list[str]:
             return [
@@ -137,7 +142,7 @@ def test_autoscalers_at_a_cloud_work_with_their_own_token(
 
         assert asked_with(OWN_TOKEN, "POST /v2/droplets$")
         assert asked_with(OWN_TOKEN, r"DELETE /v2/droplets/[1-9]")
-        assert not asked_with(OWN_TOKEN, "(firewalls|vpcs|tags|sizes|images|regions)")
+        assert not asked_with(OWN_TOKEN, "(databases|firewalls|vpcs|tags|sizes|images|regions)")
 
         cloud.run("destroy", "--yes", "demo")
         assert left(api) == {}

@@ -54,6 +54,20 @@ def test_files_with_secrets_are_not_for_everyone() -> None:
             assert isinstance(file.content, Secret), file.path
 
 
+def test_who_does_not_know_a_managed_database_administrator_leaves_its_accounts_alone() -> None:
+    known, unknown = (
+        {
+            part.name
+            for part in parts(
+                machine_job(role=Role.DATABASE, database=dataclasses.replace(MANAGED, admin=admin)),
+                FACTS,
+            )
+        }
+        for admin in (MANAGED.admin, "")
+    )
+    assert known - unknown == {"database"}
+
+
 def test_no_secret_is_in_a_command() -> None:
     for job in (
         machine_job(),

@@ -17,7 +17,11 @@ _AUTHORITY = f"{OURS}/database-authority.pem"
 
 
 def parts(job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
-    """Return the client and what it makes at the server."""
+    """Return the client and what it makes at the server; who does not know the administrator, as
+    autoscalers do not, leaves both as they are: one account serves all webservers.
+    """
+    if not job.database.admin:
+        return ()
     own = _postgresql(job) if job.database.engine == "postgresql" else _mysql(job)
     return (
         Part(
