@@ -19,6 +19,8 @@ from wizard.providers.local import LocalProvider
 from wizard.rules import Role
 from wizard.secrets import Secret
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 
 class Keys:
     """A host key and a user's key, and the cloud-init user data that installs them."""
@@ -114,13 +116,25 @@ class Laboratory:
         scope = self.cgroup() / machine_id / "payload" / "init.scope" / "cgroup.procs"
         return int(scope.read_text().split()[0])
 
-    def enter(self, machine_id: str, *command: str) -> str:
-        """Run a command in a machine as root of this computer can; needs no SSH."""
+    def enter(self, machine_id: str, *command: str, stdin: str = "") -> str:
+        """Run a command in a machine as root of this computer can, with what root has in its
+        environment there; needs no SSH. It must succeed."""
         target = f"--target={self.leader(machine_id)}"
         walls = ["--mount", "--net", "--pid", "--uts", "--ipc", "--root"]
-        return subprocess.run(
-            ["nsenter", target, *walls, "--", *command], capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run(
+            ["nsenter", target, *walls, "--wdns=/root", "--", *command],
+            env={"PATH": PATH, "HOME": "/root", "USER": "root", "SHELL": "/bin/bash"},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise AssertionError(
+                f"{command} ended with {done.returncode}\n{done.stdout[-3000:]}\n"
+                f"{done.stderr[-3000:]}"
+            )
+        return done.stdout
 
     def processes(self) -> list[int]:
         """The host's process ids of the keeper, the init and the daemon, in this order."""

@@ -10,17 +10,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tests.lab import leftovers
-from tests.lab.deployments import NAME, Rehearsal
+from tests.lab.deployments import NAME, PASSPHRASE, Rehearsal
 from tests.lab.laboratory import Laboratory
 from tests.lab.visitors import Tally, Visitors
+from wizard.home.home import Home
 from wizard.lab import addresses
 from wizard.lab.namespaces import OtherNetwork
+from wizard.operations import scaling
+from wizard.operations.session import Session
 from wizard.paths import config_templates
 from wizard.providers.base import Resource, ResourceKind
+from wizard.secrets import Secret
 
 ANSWERS = config_templates() / "answers" / "rehearsal-production.yaml"
 TTL = 30
@@ -43,11 +48,17 @@ class Site:
             state.hosts[0], state.authority_root, addresses.services_address(lab)
         )
 
+    @cached_property
+    def session(self) -> Session:
+        """The build home, opened once: that takes seconds of a processor, on purpose."""
+        home = Home.open(self.rehearsal.home)
+        return Session(home, home.unlock(Secret(PASSPHRASE)))
+
     def fleet(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(
-            self.rehearsal.run("status", "--json", check=False).stdout
-        )["fleet"]
-        return found
+        """Return the autoscalers' account, as `build-usb status --json` shows it."""
+        found = scaling.refresh(self.session, self.session.home.deployment(NAME))
+        assert found is not None
+        return found.to_plain()
 
     def serving(self) -> list[str]:
         return [

@@ -66,9 +66,7 @@ class Site:
         self.state = state
 
     def on(self, machine: str, command: str, stdin: str = "") -> str:
-        return self.rehearsal.run(
-            "ssh", "--deployment", self.name, machine, command, stdin=stdin
-        ).stdout
+        return self.rehearsal.on(machine, command, stdin, self.name)
 
     def sql(self, statement: str) -> str:
         return self.on("db1", "mariadb -NB wordpress", statement)

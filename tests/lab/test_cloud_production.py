@@ -68,7 +68,7 @@ def until(cloud: Cloud, what: str, true: Callable[[], bool], seconds: float) -> 
     started = time.monotonic()
     while not true():
         assert time.monotonic() - started < seconds, (what, fleet(cloud), logged(cloud))
-        time.sleep(1)
+        time.sleep(3)  # each look takes seconds of a processor
     print(f"{what}: {time.monotonic() - started:.0f} s")
 
 

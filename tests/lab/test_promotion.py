@@ -60,7 +60,7 @@ class Way:
         return found
 
     def on(self, name: str, machine: str, command: str, stdin: str = "") -> str:
-        return self.rehearsal.run("ssh", "--deployment", name, machine, command, stdin=stdin).stdout
+        return self.rehearsal.on(machine, command, stdin, name)
 
     def secret(self, name: str) -> Secret:
         shown = self.rehearsal.run("secret", "admin_password", "--deployment", name)
