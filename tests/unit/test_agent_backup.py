@@ -164,6 +164,25 @@ def test_a_backup_that_shrank_is_doubted(size: int, before: list[int], words: st
     assert bool(words) == bool(doubt)
 
 
+@pytest.mark.parametrize(
+    ("made", "kept", "gone"),
+    [
+        ("", 2, ""),
+        ("a1 b2", 2, ""),
+        ("a1 b2 c3", 2, "1"),
+        # made again and again, as after runs that were killed: one point all the same
+        ("a1 b2 b3 b4 b5", 2, "2 3 4"),
+        ("a1 b2 a3 c4", 2, "1 2"),
+        ("a1 b2 c3", 5, ""),
+    ],
+)
+def test_points_are_kept_in_number_however_often_each_was_made(
+    made: str, kept: int, gone: str
+) -> None:
+    snapshots = [{"point": word[0], "id": word[1]} for word in made.split()]
+    assert points.outdated(snapshots, kept) == gone.split()
+
+
 def test_a_point_tells_the_code_that_the_link_leads_to_and_nothing_else(tmp_path: Path) -> None:
     link = tmp_path / "current"
     assert backup.live_code("") == backup.live_code(str(link)) == ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from wizard.agent import mariadb, postgresql
 from wizard.agent.errors import AgentError
-from wizard.agent.points import AGES, DATABASE, FILES, period_of, read_parts
+from wizard.agent.points import AGES, DATABASE, FILES, outdated, period_of, read_parts
 from wizard.agent.restic import Reading, Repository
 
 Server = mariadb.Server | postgresql.Server
@@ -127,7 +127,9 @@ def _make(backup: Backup, point: str, period: str) -> dict[str, Any]:
     kept = dict(backup.keep).get(period)
     forgotten = True
     if kept and not doubted and not repository.append_only:
-        forgotten = repository.forget(f"part:{backup.part},period:{period}", kept)
+        now = {"point": point, "period": period, "id": str(made["snapshot_id"])}
+        of_period = [snapshot for snapshot in (*before, now) if snapshot["period"] == period]
+        forgotten = repository.forget(outdated(of_period, kept))
     if period in ("weekly", "monthly") and backup.part == DATABASE:
         if not repository.append_only:
             repository.run("prune", "--max-unused", "10%")

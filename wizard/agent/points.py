@@ -97,6 +97,16 @@ def read_parts(printed: str, part: str = "", point: str = "") -> list[dict[str, 
     return sorted(found, key=lambda snapshot: str(snapshot["time"]))
 
 
+def outdated(snapshots: list[dict[str, Any]], kept: int) -> list[str]:
+    """Return the ids of those snapshots of one part and period (as `parts` has them, oldest first)
+    that are not the newest of one of the `kept` newest points: a point that was made again, as
+    after a run that was killed, counts once."""
+    newest = {snapshot["point"]: snapshot["id"] for snapshot in snapshots}
+    order = list(dict.fromkeys(snapshot["point"] for snapshot in reversed(snapshots)))
+    stay = {newest[point] for point in order[:kept]}
+    return [snapshot["id"] for snapshot in snapshots if snapshot["id"] not in stay]
+
+
 def newest_part(repository: Repository, part: str, point: str) -> dict[str, Any]:
     """Return the snapshot that is a part of a point; AgentError if there is none."""
     found = parts(repository, part, check_point(point))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,12 +98,13 @@ class Repository:
             raise AgentError(f"restic {words[0]}: {_said(done)}")
         return done.stdout
 
-    def forget(self, tags: str, kept: int) -> bool:
-        """Forget all but the newest snapshots that have the tags; False if another machine is at
-        work there, or was killed there: it is for the next time then."""
+    def forget(self, snapshots: Sequence[str]) -> bool:
+        """Forget snapshots by their ids; False if another machine is at work there, or was killed
+        there: it is for the next time then."""
+        if not snapshots:
+            return True
         self.ask("unlock")
-        words = ("forget", "--tag", tags, "--group-by", "", "--keep-last", str(kept))
-        done = self.ask(*words, wait=_SHORT_WAIT)
+        done = self.ask("forget", *snapshots, wait=_SHORT_WAIT)
         if done.returncode not in (0, _LOCKED):
             raise AgentError(f"restic forget: {_said(done)}")
         return done.returncode == 0
