@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,9 +122,9 @@ def open_example(terminal: Terminal) -> None:
     terminal.wait_at("Open saved answers")
     terminal.press("Enter")
     terminal.wait_at("example: cloud-development")
-    listed = [line.strip(" │") for line in terminal.screen().splitlines() if "example: " in line]
+    listed = re.findall(r"example: (\S+)", terminal.screen())
     # counted, not looked at after each key: while it draws, the cursor is in other lines too
-    terminal.press(*["Down"] * listed.index("example: rehearsal"))
+    terminal.press(*["Down"] * listed.index("rehearsal"))
     terminal.wait(lambda shown: terminal.line(shown).rstrip(" │").endswith("example: rehearsal"))
     terminal.press("Enter")
     terminal.wait_at("Passphrase")
