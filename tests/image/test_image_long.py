@@ -120,7 +120,7 @@ def test_volume_over_power_cuts(image: Image, tmp_path: Path) -> None:
 
 
 def test_a_write_protected_stick(image: Image, tmp_path: Path) -> None:
-    """It starts, and says that it cannot keep anything."""
+    """It starts, says that it cannot keep anything and why, and offers no volume."""
     computer = Computer(
         image.stick(tmp_path / "stick.img"), image.direct("w"), protected=True, shell=True
     )
@@ -128,12 +128,18 @@ def test_a_write_protected_stick(image: Image, tmp_path: Path) -> None:
         machine.serial.wait("^BUILDUSB: wizard", START)
         machine.await_shell()
         machine.await_console("Keyboard layout")
+        found = helper(machine, "status")["volume"]
+        assert isinstance(found, dict)
+        assert (found["phase"], found["protected"]) == ("absent", True)
         refused = answer(machine, "create", passphrase=PASSPHRASE)["error"]
         assert "write-protected" in json.dumps(refused)
         # the answers are not remembered then, and the wizard goes on
         machine.press("f2")
-        machine.await_console("Memory only")
+        shown = machine.await_console("No encrypted volume can be made")
+        assert "all of it is lost" in " ".join(shown.split())
         machine.picture("protected")
+        machine.press("f2")
+        machine.await_console("Welcome")
 
 
 @pytest.mark.parametrize("harm", ["none", "a flipped bit", "cut short"])

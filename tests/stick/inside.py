@@ -104,8 +104,10 @@ def volume_life() -> None:
     connections.PROFILES.mkdir(parents=True, exist_ok=True)
     joined = connections.PROFILES / "build-usb-wifi-41.nmconnection"
     joined.write_text("psk=of the café")
-    # every disk is read-only at first sight in the image
+    # every disk is read-only at first sight in the image; that is no protection, and stays
     sh("blockdev", "--setro", "/dev/sda")
+    assert not volume.status(disk).protected
+    assert sh("blockdev", "--getro", "/dev/sda").strip() == "1"
     started = time.monotonic()
     recovery = volume.create(disk, RIGHT, NOBODY, CHEAP)
     say("FIGURE create", round(time.monotonic() - started, 1))
@@ -282,9 +284,13 @@ def too_small() -> None:
 
 
 def protected() -> None:
-    """Refuse a write-protected stick, with the reason."""
+    """Refuse a write-protected stick, with the reason, and know it before it is tried."""
     sticks(1)
     disk = boot()
+    for command in ("--setro", "--setrw"):  # as the image holds every disk, and as it was let go
+        sh("blockdev", command, str(disk.device))
+        found = volume.status(disk)
+        assert (found.phase, found.protected) == (Phase.ABSENT, True), command
     with refused(HomeError, "write-protected"):
         volume.create(disk, RIGHT, NOBODY, CHEAP)
 

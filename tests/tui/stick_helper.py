@@ -19,7 +19,13 @@ def main(path: Path, command: str, *words: str) -> None:
     answer: dict[str, object] = {}
     error = None
     if command == "status":
-        volume = {"phase": state["phase"], "size": 0, "free": 2 * 10**9, "room": 14 * 10**9}
+        volume = {
+            "phase": state["phase"],
+            "size": 0,
+            "free": 2 * 10**9,
+            "room": 14 * 10**9,
+            "protected": state.get("protected", False),
+        }
         answer = {
             "origin": "stick",
             "stick": {"model": "Acme Flash", "size": 16 * 10**9},

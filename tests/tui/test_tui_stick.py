@@ -120,6 +120,37 @@ def test_opened_forgotten_and_without(tmp_path: Path, state: Path) -> None:
     driven(app, flow.VOLUME, drive)
 
 
+@pytest.mark.parametrize(("phase", "done"), [("absent", "made"), ("locked", "opened")])
+def test_no_volume_on_a_write_protected_stick(
+    tmp_path: Path, state: Path, phase: str, done: str
+) -> None:
+    """Neither front end asks for a passphrase that could not be used: both say why, what is lost,
+    and go on in memory."""
+    state.write_text(json.dumps({"phase": phase, "protected": True, "told": []}))
+    app = WizardApp(tmp_path / "home", MODERN)
+    app.desk.stick = on_stick(app.desk, state)
+
+    async def drive(pilot: Pilot[None], app: WizardApp) -> None:
+        shown = " ".join(screen_text(app).split())
+        assert "(Acme Flash) is write-protected" in shown
+        assert f"No encrypted volume can be {done}" in shown
+        assert "all of it is lost" in shown
+        assert not app.screen.query(Input)
+        await pilot.press("f2")
+        await at(pilot, "welcome")
+
+    driven(app, flow.VOLUME, drive)
+    person = Person(("Keyboard", "de"))
+    begin(on_stick(Desk(tmp_path / "home"), state), person.heard.append, person.ask, person.ask)
+    heard = "\n".join(person.heard)
+    assert f"No encrypted volume can be {done}" in heard
+    assert "all of it is lost" in heard
+    assert not [
+        asked for asked in ("Make the", "Open it", "assphrase (", "Enter to") if asked in heard
+    ]
+    assert not [command for command, *_ in told(state) if command in ("create", "open")]
+
+
 class Person:
     """Answers prompts by how they begin, in turn."""
 

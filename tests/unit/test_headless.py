@@ -436,7 +436,7 @@ given = sys.stdin.read()
 folder, words = sys.argv[1], sys.argv[2:]
 with open(folder + "/asked", "a") as asked:
     asked.write(" ".join(words) + "\\n")
-volume = {"phase": "PHASE", "size": 1, "free": 1, "room": 1}
+volume = {"phase": "PHASE", "size": 1, "free": 1, "room": 1, "protected": False}
 answers = {
     "status": {"origin": "stick", "stick": {}, "volume": volume},
     "answers-mount": {"folder": folder + "/answers"},

@@ -32,7 +32,9 @@ def present() -> bool:
 
 @dataclass(frozen=True)
 class Status:
-    """The stick and its volume; sizes in bytes. `phase` is None where there cannot be a volume."""
+    """The stick and its volume; sizes in bytes. `phase` is None where there cannot be a volume.
+
+    `protected`: the stick itself cannot be written to."""
 
     origin: Origin
     model: str = ""
@@ -40,6 +42,17 @@ class Status:
     phase: Phase | None = None
     room: int = 0
     free: int = 0
+    protected: bool = False
+
+    @property
+    def can_make(self) -> bool:
+        """Say whether a volume can be made now."""
+        return self.phase in (Phase.ABSENT, Phase.UNFINISHED) and not self.protected
+
+    @property
+    def can_open(self) -> bool:
+        """Say whether there is a volume that can be opened now: its journal is written to then."""
+        return self.phase is Phase.LOCKED and not self.protected
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,7 @@ class Stick:
             phase=Phase(volume["phase"]) if volume else None,
             room=volume["room"] if volume else 0,
             free=volume["free"] if volume else 0,
+            protected=volume["protected"] if volume else False,
         )
 
     def create(self, passphrase: Secret) -> Secret:

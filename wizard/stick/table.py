@@ -154,6 +154,21 @@ def set_writable(disk: Disk) -> None:
             )
 
 
+def is_protected(disk: Disk) -> bool:
+    """Say whether the stick itself refuses to be written to, by a switch or a fault.
+
+    The kernel says "read-only" too where only the image holds it: that is lifted for a moment, to
+    see what is below, and put back. Raises HomeError.
+    """
+    if not _is_read_only(disk.device):
+        return False
+    commands.run("blockdev", "--setrw", disk.device, doing="see whether the stick is writable")
+    try:
+        return _is_read_only(disk.device)
+    finally:
+        commands.run("blockdev", "--setro", disk.device, doing="hold the stick read-only again")
+
+
 def _is_read_only(device: Path) -> bool:
     printed = commands.run("blockdev", "--getro", device, doing="ask whether it is read-only")
     return printed.strip() == b"1"

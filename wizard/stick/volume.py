@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -50,12 +50,15 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """The volume now; sizes in bytes. `room` is what a new one could have."""
+    """The volume now; sizes in bytes. `room` is what a new one could have.
+
+    `protected`: the stick itself cannot be written to, so that none can be made or opened."""
 
     phase: Phase
     size: int = 0
     free: int = 0
     room: int = 0
+    protected: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class Owner:
 
 def status(disk: Disk) -> Status:
     """Return how the volume is. Raises HomeError when the table cannot be read."""
+    return replace(_found(disk), protected=table.is_protected(disk))
+
+
+def _found(disk: Disk) -> Status:
     found = table.read(disk)
     entry = found.named(NAME)
     if entry is None:

@@ -26,6 +26,12 @@ KEEP = (
     "This is the recovery key. Write it down now: it is shown this once. It opens the volume when "
     "the passphrase is forgotten, and whoever has it has all that is in it.\n\n    {key}"
 )
+_PROTECTED = (
+    "This stick ({model}) is write-protected: by a switch on it, or by itself because it is worn "
+    "out. No encrypted volume can be {done} on it. To have one, switch the computer off, move the "
+    "switch or take another stick, and start again."
+)
+_BEFORE_USE = (Phase.ABSENT, Phase.UNFINISHED, Phase.LOCKED)
 _NO_VOLUME = {
     Origin.MEMORY: "The system runs from memory, and the stick is not plugged in.",
     Origin.DISC: "The system was started from a disc, or from a file on a multi-boot stick: it "
@@ -50,6 +56,9 @@ class OnStick:
     def describe(self) -> str:
         """Return what can be done about the volume, for people."""
         status = self.status
+        if status.protected and status.phase in _BEFORE_USE:
+            done = "opened" if status.phase is Phase.LOCKED else "made"
+            return _PROTECTED.format(model=status.model, done=done) + f"\n\n{LOST}"
         match status.phase:
             case Phase.ABSENT | Phase.UNFINISHED:
                 return (
@@ -64,9 +73,9 @@ class OnStick:
             case Phase.DAMAGED:
                 return (
                     "The encrypted volume of this stick is damaged: no passphrase can open it. "
-                    "Restore a backup on another stick (docs/stick.md)."
+                    f"Restore a backup on another stick (docs/stick.md).\n\n{LOST}"
                 )
-        return f"{_NO_VOLUME.get(status.origin, 'This is no stick.')} Everything is in memory only."
+        return f"{_NO_VOLUME.get(status.origin, 'This is no stick.')}\n\n{LOST}"
 
     def use(self, chosen: Settings) -> str:
         """Apply settings, keep them for the next start; return why they are not kept, or ""."""

@@ -10,7 +10,6 @@ from wizard.home.strength import strength
 from wizard.secrets import Secret
 from wizard.stick import settings
 from wizard.stick.settings import Settings
-from wizard.stick.volume import Phase
 from wizard.tui.onstick import KEEP, LOST, OnStick
 
 Ask = Callable[[str], str]
@@ -54,11 +53,11 @@ def _settings(stick: OnStick, say: Say, ask: Ask) -> None:
 def _volume(stick: OnStick, say: Say, ask: Ask, ask_secret: Ask) -> bool:
     """Make or open the volume, or go on without; say whether it is decided."""
     try:
-        phase = stick.look().phase
+        status = stick.look()
         say(stick.describe())
-        if phase in (Phase.ABSENT, Phase.UNFINISHED):
+        if status.can_make:
             return _make(stick, say, ask, ask_secret)
-        if phase is Phase.LOCKED:
+        if status.can_open:
             return _open(stick, say, ask, ask_secret)
     except BuildUsbError as error:
         say(str(error))

@@ -18,7 +18,6 @@ from wizard.home.strength import strength
 from wizard.secrets import Secret
 from wizard.stick import settings
 from wizard.stick.settings import Settings
-from wizard.stick.volume import Phase
 from wizard.tui import flow
 from wizard.tui.desk import Desk
 from wizard.tui.onstick import KEEP, LOST
@@ -137,12 +136,12 @@ class VolumeScreen(StepScreen):
         super().__init__(desk, step)
         self._stick = desk.stick
         try:
-            self._phase = self._stick.look().phase
+            status = self._stick.look()
             self._text = self._stick.describe()
+            self._new, self._locked = status.can_make, status.can_open
         except BuildUsbError as error:
-            self._phase, self._text = None, explained(error)
-        self._new = self._phase in (Phase.ABSENT, Phase.UNFINISHED)
-        self._locked = self._phase is Phase.LOCKED
+            self._text = explained(error)
+            self._new = self._locked = False
         self._recovering = False
         self._busy = False
 
