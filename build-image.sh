@@ -26,11 +26,20 @@ Environment: BUILD_USB_IMAGE_CACHE  where stages are kept (.image-cache; about 3
 TEXT
 }
 
+# wrong WORDS: what is wrong with how this was called
+wrong() {
+    printf 'error: %s\nSee ./build-image.sh --help\n' "$1" >&2
+    exit 2
+}
+
 arguments=("$@")
 FLAVOUR=small fresh='' check='' bare='' try='' device='' anew=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --flavour) FLAVOUR=${2:-} && shift ;;
+    --flavour)
+        [ $# -gt 1 ] || wrong "--flavour needs a name: small or full"
+        FLAVOUR=$2 && shift
+        ;;
     --flavour=*) FLAVOUR=${1#*=} ;;
     --fresh) fresh=yes ;;
     --check) check=yes ;;
@@ -40,22 +49,34 @@ while [ $# -gt 0 ]; do
         case ${2:-} in bios | uefi) try=$2 && shift ;; esac
         ;;
     --anew) anew=--anew ;;
-    --write) device=${2:-} && shift ;;
+    --write)
+        case ${2:-} in /*) ;; *) wrong "--write needs the stick's device, such as /dev/sdX" ;; esac
+        device=$2 && shift
+        ;;
     -h | --help) usage && exit 0 ;;
-    *) usage >&2 && exit 2 ;;
+    *) wrong "unknown option or word: $1" ;;
     esac
-    shift || { usage >&2 && exit 2; }
+    shift
 done
-case $FLAVOUR in small | full) ;; *) usage >&2 && exit 2 ;; esac
+case $FLAVOUR in small | full) ;; *) wrong "no such flavour: $FLAVOUR (small or full)" ;; esac
+[ -z "$anew" ] || [ -n "$device" ] || wrong "--anew belongs to --write"
 
 exec 3>&1 4>&2
 # shellcheck source=image/lib.sh
 . image/lib.sh
 
+[ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || fail "the image cannot be made here" \
+    "this computer" "it is made with Debian's tools, for processors of the kind amd64" \
+    "use a computer or virtual machine with Debian 12 or 13 for amd64"
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root" "$0" \
         "Debian's tree is made with its owners and devices" "run it as root, or install sudo"
-    exec sudo --preserve-env=BUILD_USB_IMAGE_CACHE,BUILD_USB_IMAGE_DIST,SOURCE_DATE_EPOCH "$0" "${arguments[@]}"
+    exec sudo --preserve-env=BUILD_USB_IMAGE_CACHE,BUILD_USB_IMAGE_DIST,SOURCE_DATE_EPOCH \
+        "$PROJECT/build-image.sh" "${arguments[@]}"
+fi
+# before anything is built, which takes minutes; a bare computer has no Python yet, and asks later
+if [ -n "$device" ] && [ -x /usr/bin/python3 ]; then
+    /usr/bin/python3 -B -m wizard.stick.write --examine "$device"
 fi
 
 VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' wizard/__init__.py)
@@ -253,5 +274,5 @@ trap - EXIT
 exec >&3 2>&4
 if [ -n "$check" ]; then bash image/compare.sh "$iso" --flavour "$FLAVOUR"; fi
 # shellcheck disable=SC2086  # one word, or none
-if [ -n "$device" ]; then python3 -m wizard.stick.write $anew "$iso" "$device"; fi
+if [ -n "$device" ]; then /usr/bin/python3 -B -m wizard.stick.write $anew "$iso" "$device"; fi
 if [ -n "$try" ]; then host_tools qemu-system-x86 qemu-system-gui ovmf && bash image/try.sh "$iso" "$try"; fi

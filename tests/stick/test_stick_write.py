@@ -387,3 +387,5 @@ def test_runs_alone_before_anything_is_installed(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert b"is not a disk" in ended.stderr
+    ended = subprocess.run([*words, "--examine", "/dev/null"], capture_output=True, cwd=root)
+    assert (ended.returncode, ended.stderr) == (1, b"error: /dev/null is not a disk\n")

@@ -50,6 +50,47 @@ def test_scripts_that_are_run_may_be_run() -> None:
     assert [path for path in called if not os.access(path, os.X_OK)] == []
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--what"], "unknown option or word: --what"),
+        (["--try", "efi"], "unknown option or word: efi"),
+        (["--flavour"], "--flavour needs a name"),
+        (["--flavour", "big"], "no such flavour: big"),
+        (["--write"], "--write needs the stick's device"),
+        (["--write", "--anew"], "--write needs the stick's device"),
+        (["--anew"], "--anew belongs to --write"),
+    ],
+)
+def test_a_wrong_call_is_told_what_is_wrong(words: list[str], said: str) -> None:
+    ended = subprocess.run(
+        [CHECKOUT / "build-image.sh", *words], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"error: {said}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("dpkg"), reason="needs root, and Debian")
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs the image's kind of processor")
+def test_what_is_no_stick_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    places = {
+        "BUILD_USB_IMAGE_CACHE": tmp_path / "cache",
+        "BUILD_USB_IMAGE_DIST": tmp_path / "dist",
+    }
+    ended = subprocess.run(
+        [CHECKOUT / "build-image.sh", "--write", "/dev/null"],
+        env={**os.environ, **{name: str(path) for name, path in places.items()}},
+        # from elsewhere, as a person may call it
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "error: /dev/null is not a disk\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_file_names_a_mirror_or_an_index() -> None:
     host = re.compile(r"https?://(?!\$)[\w.-]+", re.I)
     found = {str(path): host.findall(path.read_text(errors="replace")) for path in OURS}

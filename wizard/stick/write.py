@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from wizard.stick import kept
-from wizard.stick.disks import Computer, Refused, describe, disks, find, problems, uses
+from wizard.stick.disks import Computer, Disk, Refused, describe, disks, find, problems, uses
 from wizard.stick.kept import Kept
 
 CHUNK = 4 * 2**20  # bytes
@@ -175,6 +175,15 @@ def check_image(image: Path) -> int:
     return size
 
 
+def examine(device: Path, needed: int, computer: Computer) -> Disk:
+    """Return the disk that `needed` bytes may be written to. Raises Refused with every reason."""
+    disk = find(device, computer)
+    reasons = problems(disk, needed, computer)
+    if reasons:
+        raise Refused("\n".join([f"not written to {describe(disk)}", *reasons]))
+    return disk
+
+
 def run(
     image: Path,
     device: Path | None,
@@ -189,10 +198,7 @@ def run(
     needed = check_image(image)
     if device is None:
         return _listing(needed, computer)
-    disk = find(device, computer)
-    reasons = problems(disk, needed, computer)
-    if reasons:
-        raise Refused("\n".join([f"not written to {describe(disk)}", *reasons]))
+    disk = examine(device, needed, computer)
     keep = _kept(device, image, anew=anew)
     lost = "Everything on it is lost."
     if keep is not None:
@@ -256,13 +262,21 @@ class _Bar:
 def main() -> int:
     """Run the program; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0].split(":")[0])
-    parser.add_argument("image", type=Path, help="the image (.iso)")
+    parser.add_argument("image", type=Path, nargs="?", help="the image (.iso)")
     parser.add_argument("device", type=Path, nargs="?", help="the stick, such as /dev/sdX")
     parser.add_argument(
         "--anew", action="store_true", help="keep nothing of the stick, not its encrypted volume"
     )
+    parser.add_argument(
+        "--examine", type=Path, metavar="DEVICE", help="only say why not to write to it, if so"
+    )
     given = parser.parse_args()
+    if (given.image is None) == (given.examine is None):
+        parser.error("give an image, or --examine DEVICE")
     try:
+        if given.examine:
+            examine(given.examine, 0, Computer())
+            return 0
         said = run(given.image, given.device, Computer(), input, anew=given.anew)
     except Refused as error:
         sys.stderr.write(f"error: {error}\n")
