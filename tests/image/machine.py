@@ -205,7 +205,12 @@ class Machine:
         run("cp", "--sparse=always", stick, target)
         self.monitor.tell("cont")
 
-    def wait_off(self, seconds: float = 300) -> None:
+    def switch_off(self) -> None:
+        """Have it switch itself off. Its shell may end before it can say how that went."""
+        self.shell.write("systemctl --no-block poweroff\n")
+        self.wait_off()
+
+    def wait_off(self, seconds: float = 900) -> None:
         """Wait until it switched itself off."""
         self._process.wait(timeout=seconds)
 

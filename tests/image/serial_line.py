@@ -67,6 +67,8 @@ class Line:
             with self._changed:
                 if len(self._said) == seen:
                     self._changed.wait(min(left, 5))
+            # a file that is printed comes in thousands of pieces: not each is worth a search
+            time.sleep(0.02)
 
     def write(self, text: str) -> None:
         """Type."""

@@ -104,8 +104,7 @@ def test_volume_over_power_cuts(image: Image, tmp_path: Path) -> None:
         assert "no space left" in machine.run(f"{PYTHON} /run/fill.py {HOME}").lower()
         assert json.loads(machine.run(f"cat {HOME}/state.json")) == state
         helper(machine, "close")
-        machine.run("systemctl --no-block poweroff")
-        machine.wait_off()
+        machine.switch_off()
     if missing():
         pytest.skip(f"the copies are not opened: needs {', '.join(missing())}")
     words = ("check", str(len(copies)), str(created["recovery"]))
@@ -185,6 +184,5 @@ def test_no_firmware_variable_is_written(image: Image, tmp_path: Path) -> None:
         mounted = machine.run("grep efivarfs /proc/mounts || true")
         assert not mounted or " ro," in mounted
         assert "[integrity]" in machine.run("cat /sys/kernel/security/lockdown")
-        machine.run("systemctl --no-block poweroff")
-        machine.wait_off()
+        machine.switch_off()
     assert (folder / "variables.fd").read_bytes() == (tmp_path / "before.fd").read_bytes()
