@@ -1,12 +1,16 @@
-"""How tests run side by side (`pytest -n auto --dist loadfile --no-loadscope-reorder`)."""
+"""How tests run side by side (`pytest -n auto --dist loadfile --no-loadscope-reorder`), in homes
+that open quickly."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from tests import quick_age
 
 ALONE = (
     (
@@ -49,3 +53,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let what takes longest begin first."""
     items.sort(key=lambda item: not any(item.nodeid.startswith(paths) for paths in ALONE))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_homes() -> Iterator[None]:
+    """Let the homes that tests make open quickly."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("wizard.home.home", "wizard.home.vault"):
+            patch.setattr(f"{module}.lock_identity", quick_age.lock_identity)
+        yield

@@ -28,6 +28,13 @@ REHEARSAL = config_templates() / "answers" / "rehearsal.yaml"
 NAME = "demo"
 
 
+def quick_home(path: Path) -> None:
+    """Make the home that `deploy` would make, but quick to open; one that is there stays."""
+    home = Home.open(path)
+    if not home.has_identity():
+        home.create_identity(Secret(PASSPHRASE))
+
+
 @dataclass(frozen=True)
 class Rehearsal:
     """One build home with at most one deployment, `demo`."""
@@ -54,6 +61,8 @@ class Rehearsal:
         self, *words: str | Path, check: bool = True, stdin: str = "", **environ: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `build-usb` to its end."""
+        if words[0] == "deploy":
+            quick_home(self.home)
         done = subprocess.run(
             self.argv(*words),
             env={**self.environment, **environ},

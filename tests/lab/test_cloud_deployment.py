@@ -27,7 +27,7 @@ from tests.emulators.aws_storage import Storage
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
 from tests.emulators.rented import Feed, RentedDigitalOcean, ServedCloudflare
 from tests.emulators.route53 import Route53Emulator
-from tests.lab.deployments import PASSPHRASE
+from tests.lab.deployments import PASSPHRASE, quick_home
 from tests.lab.laboratory import Laboratory
 from wizard.engine.state import State
 from wizard.engine.state import load as load_state
@@ -133,6 +133,7 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
     assert services.object_storage
     storage = services.object_storage
     own, zone = CASES[case]
+    quick_home(tmp_path / "home")
     (tmp_path / "authority.json").write_text(json.dumps(asdict(services.acme)))
     (tmp_path / "answers.yaml").write_text(
         ANSWERS.replace("DNS", DNS[zone]).replace("PROVIDER", own)

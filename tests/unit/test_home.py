@@ -15,7 +15,7 @@ import pytest
 from wizard.errors import HomeError, LockedError, PassphraseError
 from wizard.home import Home, SecretStore, Vault
 from wizard.home import vault as vaults
-from wizard.home.vault import age_recipient, encrypt_to, generate_age_identity
+from wizard.home.vault import age_recipient, encrypt_to, generate_age_identity, lock_identity
 from wizard.secrets import Secret, generate
 
 PASSPHRASE = Secret("seven brown owls reading")
@@ -139,6 +139,14 @@ def test_a_computer_that_is_too_slow_is_no_wrong_passphrase(
         vaults.unlock_identity(slow, PASSPHRASE, vaults.fingerprint(slow), file)
     assert not isinstance(error.value, PassphraseError)
     assert len(pauses) > 3, "it may be busy for a moment only"
+
+
+def test_each_try_of_a_passphrase_costs() -> None:
+    locked = lock_identity(generate_age_identity(), PASSPHRASE)
+    stanza = re.search(rb"-> scrypt \S+ (\d+)\n", locked)
+    assert stanza
+    # as much as this computer does in a second: 18 on a quiet one, less on a busy one
+    assert int(stanza[1]) >= 12
 
 
 def test_identity_opens_by_its_passphrase_alone(home: Home) -> None:
