@@ -17,6 +17,7 @@ from wizard.errors import ProviderError, TransientError
 from wizard.events import silent
 from wizard.providers.base import ResourceKind
 from wizard.providers.digitalocean import DigitalOceanProvider
+from wizard.secrets import Secret
 
 BUCKETS = ("demo-bucket", "demo-bucket-backups")
 
@@ -69,6 +70,48 @@ def test_all_of_a_deployment_is_grouped_once(
     assert provider.group("demo", BUCKETS) == 2
     assert set(api.inside(project)) == {*wanted, f"do:droplet:{later.id}"}
     assert api.inside("mine") == ["do:space:photos"]
+
+
+CAN = frozenset(f"droplet:{verb}" for verb in ("read", "create", "update", "delete"))
+
+
+@pytest.mark.parametrize(
+    ("more", "there"),
+    [
+        ({"project:read", "project:assign_resource"}, True),
+        ({"project:read"}, False),
+        ({"project:assign_resource"}, False),
+        (set(), False),
+    ],
+)
+def test_what_an_autoscaler_makes_stands_there_at_once_where_its_token_may(
+    api: DigitalOceanEmulator, provider: DigitalOceanProvider, more: set[str], there: bool
+) -> None:
+    network = provider.ensure_network("demo").id
+    provider.ensure_machine(spec(network, "web1"))
+    provider.group("demo", BUCKETS)
+    api.tokens["own"] = CAN | {"ssh_key:read", "actions:read"} | more
+    inside = opened(api, token=Secret("own"), inside=True)
+    urn = f"do:droplet:{inside.ensure_machine(spec(network, 'web2')).id}"
+    assert (urn in api.inside(own(api))) == there
+    assert provider.group("demo", BUCKETS) == (0 if there else 1)
+    assert urn in api.inside(own(api))
+    assert api.inside("mine") == ["do:space:photos"]
+
+
+def test_an_autoscaler_makes_its_webserver_though_projects_do_not_answer(
+    api: DigitalOceanEmulator, provider: DigitalOceanProvider
+) -> None:
+    network = provider.ensure_network("demo").id
+    provider.group("demo", BUCKETS)
+    inside = opened(api, inside=True)
+    told = {"error": "the service is down"}
+    api.fail("POST /v2/projects/.*/resources$", reply=Reply(503, told), times=99)
+    made = inside.ensure_machine(spec(network, "web2"))
+    assert api.calls("^POST .*/resources$")
+    assert made.name == "web2"
+    api.faults.clear()
+    assert provider.group("demo", BUCKETS) == 1
 
 
 @pytest.mark.parametrize("kind", ["lost", "truncated", "html"])

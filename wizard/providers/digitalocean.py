@@ -210,6 +210,8 @@ class DigitalOceanProvider:
             self._droplets.delete(str(twin["id"]), str(twin["name"]))
         droplet = str(first["id"])
         machine = self._droplets.wait_for_addresses(spec.deployment, droplet, spec.name)
+        if self._inside:
+            self._projects.join(spec.deployment, f"do:droplet:{droplet}")
         if not (self._keeps_addresses and spec.role is Role.WEBSERVER):
             return machine
         with self._lock:

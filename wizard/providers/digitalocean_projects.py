@@ -7,6 +7,7 @@ https://docs.digitalocean.com/reference/api/digitalocean/#tag/Project-Resources
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from wizard.errors import ProviderError, TransientError
@@ -75,6 +76,15 @@ class Projects:
                 cure="run again in a minute: what was just made is not known everywhere yet",
             )
         return len(missing)
+
+    def join(self, deployment: str, urn: str) -> None:
+        """Put one resource into the deployment's project if there is one and the token may; else it
+        comes there when all is grouped again."""
+        # no webserver waits for that, or is lost by it
+        with contextlib.suppress(ProviderError):
+            project = self.find(deployment)
+            if project:
+                self._assign(project, [urn])
 
     def delete(self, deployment: str) -> None:
         """Delete the deployment's project. What is still in it (the bucket of backups, what
