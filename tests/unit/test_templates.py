@@ -16,6 +16,8 @@ from wizard.machines import agent_zipapp, common, database, managed, postgresql,
 from wizard.machines.desired import Facts, File, Part
 from wizard.machines.first_boot import user_data
 from wizard.machines.job import (
+    ApplicationSettings,
+    CodeSettings,
     DatabaseSettings,
     FileSystemSettings,
     MachineJob,
@@ -296,3 +298,53 @@ def test_a_rehearsals_base_tree_holds_what_roles_install() -> None:
         *application("wordpress").packages,
     }
     assert wanted <= there, wanted - there
+
+
+def own(
+    phase: Phase, *, kind: str = "php", writable: tuple[str, ...] = (), **job: object
+) -> MachineJob:
+    """Return the job of a webserver with own code, in production mode."""
+    app = ApplicationSettings(kind, "Own", "boss", "boss@rehearsal.test", "en_US")
+    code = CodeSettings("0" * 64, "abc", "public", writable, "/", "", settings=False)
+    return machine_job(
+        **{"mode": "production", "phase": phase, "application": app, "code": code} | job
+    )
+
+
+def test_folders_that_own_code_writes_to_are_mounted_on_webservers_in_production() -> None:
+    unit = "/etc/systemd/system/build-usb-uploads.service"
+    written = own(Phase.BASE, writable=("storage",))
+    mounting = str(files(parts(written, FACTS))[unit].content)
+    assert "/usr/bin/s3fs demo-bucket:/uploads /srv/site/shared -f" in mounting
+    # below the mount nothing can be written by PHP
+    assert mounting.index("umount") < mounting.index("chown root:root /srv/site/shared")
+    assert mounting.index("chown root:root /srv/site/shared") < mounting.index("bin/s3fs")
+    assert "build-usb-uploads.service" in agent_zipapp.machine_config(written)["services"]
+    for other in (
+        own(Phase.BASE),
+        own(Phase.BASE, writable=("storage",), mode="development"),
+        own(Phase.BASE, writable=("storage",), role=Role.DATABASE),
+    ):
+        assert unit not in files(parts(other, FACTS))
+        assert "build-usb-uploads.service" not in agent_zipapp.machine_config(other)["services"]
+
+
+@pytest.mark.parametrize("engine", ["mariadb", "mysql", "postgresql"])
+def test_sessions_of_own_php_are_in_the_database_in_production(engine: str) -> None:
+    settings = "/etc/php/8.4/fpm/conf.d/91-build-usb-sessions.ini"
+    database = DatabaseSettings(engine, "db.example.net", 2035, "php", "php", "ROOT\n")
+    found = files(parts(own(Phase.APPLICATION, database=database), FACTS))
+    assert "auto_prepend_file = /srv/site/settings/sessions.php" in str(found[settings].content)
+    program = found["/srv/site/settings/sessions.php"]
+    assert isinstance(program.content, Secret)
+    assert (program.mode, program.owner, program.group) == (0o640, "root", "www-data")
+    # the server is known by its certificate
+    verified = {True: "sslmode=verify-full;sslrootcert=", False: "SSL_VERIFY_SERVER_CERT] = true"}
+    assert verified[engine == "postgresql"] in program.content.reveal()
+    nothing = DatabaseSettings("", "", 0, "", "", "")
+    for other in (
+        own(Phase.APPLICATION, mode="development"),
+        own(Phase.APPLICATION, kind="static"),
+        own(Phase.APPLICATION, database=nothing),
+    ):
+        assert settings not in files(parts(other, FACTS))

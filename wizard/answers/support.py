@@ -155,10 +155,6 @@ def _production(answers: Answers) -> Iterator[Problem]:
         # not tried
         found = "true with postgresql in production mode"
         yield Problem(("database", "managed"), found, "false")
-    if getattr(answers.application.source, "writable", ()):
-        # each webserver would have its own, and lose it when it is replaced
-        allowed = "[] in production mode: keep what is written in the database"
-        yield Problem(("application", "source", "writable"), "folders", allowed)
 
 
 def _application(answers: Answers) -> Iterator[Problem]:

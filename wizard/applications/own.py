@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from wizard.machines.certificates import DATABASE_TRUST
-from wizard.machines.desired import Absent, Facts, File, Folder, Item, Part, Step
+from wizard.machines.desired import Absent, Facts, File, Folder, Handler, Item, Part, Step
 from wizard.machines.job import CodeSettings, MachineJob
 from wizard.machines.places import APPLICATION_CRON, LIBRARY, SITE
 from wizard.machines.remote import source
@@ -19,6 +19,7 @@ from wizard.machines.webserver import SOCKET
 from wizard.secrets import Secret
 
 _PROGRAM = f"{LIBRARY}/release.py"
+_SESSIONS = f"{SITE}/settings/sessions.php"
 
 
 class Static:
@@ -45,15 +46,18 @@ class Static:
         closed = [path.removeprefix(inside) for path in code.writable if path.startswith(inside)]
         return render("nginx/own.conf.j2", root=root, runs=self.runs, closed=closed, socket=SOCKET)
 
-    def parts(self, job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
-        """Return the folders, the settings file, cron, and the release."""
+    def parts(self, job: MachineJob, facts: Facts) -> tuple[Part, ...]:
+        """Return the folders, the settings file, cron, the place of sessions, and the release."""
         code = _code(job)
         settings = f"{SITE}/settings/{code.digest[:16]}.env" if code.settings else ""
+        mounted = job.mode == "production" and bool(code.writable)
+        owner = "www-data" if mounted else "root"
         order = {
             "digest": code.digest,
             "commit": code.commit,
             "writable": code.writable,
             "folder": "",
+            "mounted": mounted,
             "links": {".env": settings} if settings else {},
             "host": job.hosts[0],
             "health_path": code.health_path,
@@ -61,9 +65,8 @@ class Static:
         items: list[Item] = [
             Folder(SITE),
             Folder(f"{SITE}/releases"),
-            Folder(f"{SITE}/shared"),
-            # backups hold the folder: so they tell which code they are of
-            File(f"{SITE}/shared/.revision", f"{code.commit}\n"),
+            # a mount shows all as PHP's
+            Folder(f"{SITE}/shared", owner=owner, group=owner),
             Folder(f"{SITE}/settings", mode=0o750, group="www-data"),
             File(_PROGRAM, source("release")),
         ]
@@ -85,13 +88,45 @@ class Static:
             f"readlink {SITE}/current",
             Secret(json.dumps(order)),
         )
-        return (Part("own-code", items=tuple(items), steps=(release,)),)
+        sessions = _sessions(job, facts) if self.runs else ()
+        return (Part("own-code", items=tuple(items)), *sessions, Part("release", steps=(release,)))
 
 
 class Php(Static):
     """Own PHP."""
 
     runs = True
+
+
+def _sessions(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
+    """Return what keeps PHP's sessions in the database, where several webservers have it in
+    common; one webserver keeps them in files, as PHP does."""
+    database = job.database
+    service = f"php{facts.php}-fpm"
+    settings = f"/etc/php/{facts.php}/fpm/conf.d/91-build-usb-sessions.ini"
+    restart = Handler("restart-php", f"php-fpm{facts.php} -t && systemctl restart {service}")
+    items: tuple[Item, ...] = (
+        Absent(settings, handlers=(restart.name,)),
+        Absent(_SESSIONS),
+    )
+    if job.mode == "production" and database.engine:
+        driver = "pgsql" if database.engine == "postgresql" else "mysql"
+        dsn = f"{driver}:host={database.address};port={database.port};dbname={database.name}"
+        if driver == "pgsql":
+            dsn += f";sslmode=verify-full;sslrootcert={DATABASE_TRUST}"
+        program = render(
+            "php/sessions.php.j2",
+            database=database,
+            dsn=dsn,
+            certificate=DATABASE_TRUST,
+            password=job.secrets["database_password"].reveal(),
+        )
+        ini = render("php/sessions.ini.j2", php=facts.php, program=_SESSIONS)
+        items = (
+            File(_SESSIONS, Secret(program), mode=0o640, group="www-data"),
+            File(settings, ini, handlers=(restart.name,)),
+        )
+    return (Part("sessions", items=items, handlers=(restart,)),)
 
 
 def _code(job: MachineJob) -> CodeSettings:

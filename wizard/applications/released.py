@@ -94,8 +94,6 @@ class Released:
                 items=(
                     certificate,
                     *(Folder(f"{SITE}{path}") for path in ("", "/releases", "/shared")),
-                    # backups hold the folder: so they tell which release they are of
-                    File(f"{SITE}/shared/.revision", f"{code.commit}\n"),
                     Folder(f"{SITE}/settings", mode=0o750, group="www-data"),
                     File(settings, Secret(self.settings(job)), mode=0o640, group="www-data"),
                     File(_RELEASE, source("release")),

@@ -12,7 +12,7 @@ from typing import Any
 
 import wizard
 from wizard.applications import application
-from wizard.machines import backups, mail, postgresql
+from wizard.machines import backups, mail, postgresql, uploads
 from wizard.machines.job import MachineJob
 from wizard.machines.places import MARKER, SHARED_CONFIG, SHARED_CONFIG_UNIT, TLS, UPLOADS_UNIT
 from wizard.rules import Role
@@ -57,8 +57,7 @@ def build() -> bytes:
 
 
 def _uploads(job: MachineJob) -> tuple[str, ...]:
-    shared = job.role is Role.WEBSERVER and application(job.application.kind).uploads
-    return (UPLOADS_UNIT,) if shared and job.mode == "production" else ()
+    return (UPLOADS_UNIT,) if uploads.place(job) else ()
 
 
 def _files(job: MachineJob) -> str:

@@ -57,8 +57,5 @@ def parts(job: MachineJob, facts: Facts) -> tuple[Part, ...]:
         Role.WEBSERVER: webserver.parts,
         Role.AUTOSCALER: autoscaler.parts,
     }
-    shared: tuple[Part, ...] = ()
-    if job.role is Role.WEBSERVER:
-        # there before anything is put into it
-        shared = uploads.parts(job, application(job.application.kind).uploads)
-    return (*common.parts(job, facts), *by_role[job.role](job, facts), *shared)
+    # uploads are there before anything is put into them
+    return (*common.parts(job, facts), *by_role[job.role](job, facts), *uploads.parts(job))

@@ -1,24 +1,37 @@
-"""Uploaded files that several webservers have in common: a folder of the bucket, through s3fs.
+"""Files that several webservers have in common because the application writes them: a folder of
+the bucket, through s3fs.
 
 Must not import: pyinfra, gevent.
 """
 
 from __future__ import annotations
 
+from wizard.applications import application
 from wizard.machines.desired import File, Folder, Handler, Part
 from wizard.machines.job import MachineJob
-from wizard.machines.places import SHARED_CONFIG, UPLOADS_UNIT
+from wizard.machines.places import SHARED_CONFIG, SITE, UPLOADS_UNIT
 from wizard.machines.shared_config import mount_options
 from wizard.machines.templates import render
+from wizard.rules import Role
 
 FOLDER = "uploads"
 # Debian's fixed numbers of www-data
 _OWNER = ("uid=33", "gid=33")
 
 
-def parts(job: MachineJob, path: str) -> tuple[Part, ...]:
-    """Return what mounts them at `path` (empty: there are none), in production mode."""
-    if job.mode != "production" or not path:
+def place(job: MachineJob) -> str:
+    """Return where they are mounted, in production mode; empty: nothing is."""
+    if job.mode != "production" or job.role is not Role.WEBSERVER:
+        return ""
+    if job.code is not None and job.code.writable:
+        return f"{SITE}/shared"
+    return application(job.application.kind).uploads
+
+
+def parts(job: MachineJob) -> tuple[Part, ...]:
+    """Return what mounts them."""
+    path = place(job)
+    if not path:
         return ()
     mount = "mount-uploads"
     unit = render(
@@ -39,8 +52,10 @@ def parts(job: MachineJob, path: str) -> tuple[Part, ...]:
             handlers=(
                 Handler(
                     mount,
-                    # s3fs mounts no folder that is not there
-                    f"mkdir -p {SHARED_CONFIG}/{FOLDER}; systemctl daemon-reload"
+                    # s3fs mounts no folder that is not there, nor over files (a release of before
+                    # there were such folders has left its mark)
+                    f"mkdir -p {SHARED_CONFIG}/{FOLDER}; mountpoint -q {path}"
+                    f" || rm -f {path}/.revision; systemctl daemon-reload"
                     f" && systemctl restart {UPLOADS_UNIT}",
                 ),
             ),

@@ -1,10 +1,10 @@
 """Put a release in place: a folder for each, and one symbolic link that says which is live.
 
 JSON on stdin: digest, commit, folder (of the archive that holds it all, or empty), writable, host,
-health_path; links and files that the release gets, by path; apart (folders of it that stand in
-/srv/site/apart instead); prepare (a command that makes the
-database fit it, run in its folder) and input, what that reads. A release that is not well is
-switched back. Standard library only.
+health_path; mounted (whether /srv/site/shared is a mount that other machines have as well); links
+and files that the release gets, by path; apart (folders of it that stand in /srv/site/apart
+instead); prepare (a command that makes the database fit it, run in its folder) and input, what that
+reads. A release that is not well is switched back. Standard library only.
 """
 
 import json
@@ -35,7 +35,7 @@ def unpack(order: dict[str, Any], release: Path) -> None:
         new = top.replace(new.with_name(f".top-{release.name}"))
         shutil.rmtree(top.parent)
     for path in order["writable"]:
-        share(new / path, SITE / "shared" / path)
+        share(new / path, SITE / "shared" / path, order.get("mounted", False))
     for path, target in order.get("links", {}).items():
         (new / path).unlink(missing_ok=True)
         (new / path).symlink_to(target)
@@ -51,9 +51,11 @@ def unpack(order: dict[str, Any], release: Path) -> None:
     new.rename(release)
 
 
-def share(inside: Path, shared: Path) -> None:
+def share(inside: Path, shared: Path, mounted: bool) -> None:
     """Let a folder of the release be one that all releases share; PHP may write to it."""
-    if not shared.exists():
+    if mounted:
+        fill(inside, shared)
+    elif not shared.exists():
         part = shared.with_name(f".new-{shared.name}")
         shutil.rmtree(part, ignore_errors=True)
         if inside.is_dir():
@@ -69,6 +71,33 @@ def share(inside: Path, shared: Path) -> None:
     inside.parent.mkdir(parents=True, exist_ok=True)
     inside.unlink(missing_ok=True)
     inside.symlink_to(shared)
+
+
+def fill(inside: Path, shared: Path) -> None:
+    """Put what a release brings into a folder that other machines have mounted as well, once. They
+    may do the same now: only what is missing is written, each file whole under a name of our own
+    first."""
+    whole = shared.with_name(f".whole-{shared.name}")
+    if whole.exists():
+        return
+    shared.mkdir(parents=True, exist_ok=True)
+    for path in sorted(inside.rglob("*")) if inside.is_dir() else ():
+        there = shared / path.relative_to(inside)
+        if path.is_dir() and not path.is_symlink():
+            there.mkdir(exist_ok=True)
+        elif not os.path.lexists(there):
+            part = there.with_name(f".new-{os.uname().nodename}")
+            part.unlink(missing_ok=True)
+            shutil.copyfile(path, part, follow_symlinks=False)
+            part.rename(there)
+    whole.touch()
+
+
+def mark(commit: str) -> None:
+    """Say beside what is written which code it is of: backups hold it."""
+    revision = SITE / "shared" / ".revision"
+    if not revision.exists() or revision.read_text() != f"{commit}\n":
+        revision.write_text(f"{commit}\n")
 
 
 def prepare(order: dict[str, Any], release: Path, before: Path | None) -> None:
@@ -123,6 +152,8 @@ def main() -> None:
     """Unpack, switch, ask; switch back if the answer is not 200."""
     order = json.load(sys.stdin)
     release = SITE / "releases" / order["digest"][:16]
+    if order.get("mounted") and not os.path.ismount(SITE / "shared"):
+        sys.exit(f"{SITE}/shared is not mounted: journalctl -u build-usb-uploads says why")
     if not release.is_dir():
         try:
             unpack(order, release)
@@ -144,6 +175,7 @@ def main() -> None:
         else:
             what = "there is none before it to go back to"
         sys.exit(f"{order['health_path']} of {order['commit'][:12]} answers {answer}: {what}")
+    mark(order["commit"])
     forget(release)
 
 
