@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ import yaml
 
 from tests.emulators.git_server import GitServer
 from tests.lab.deployments import REHEARSAL, Browser, Rehearsal
+from wizard.engine.state import load as load_state
 
 pytestmark = pytest.mark.lab
 TOKEN = "token-of-the-repository-4711"
+COPY = "copy.rehearsal.test"
 INDEX = """<?php
 $env = parse_ini_file(__DIR__ . '/../.env', false, INI_SCANNER_RAW);
 $db = new PDO("mysql:host={$env['DB_HOST']};port={$env['DB_PORT']};dbname={$env['DB_NAME']}",
@@ -30,6 +32,7 @@ if (isset($_GET['visit'])) {
 }
 echo 'release REVISION, visits ', $db->query('SELECT COUNT(*) FROM visits')->fetchColumn();
 """
+ROWS = "mariadb-dump --compact --order-by-primary php"
 SETTINGS = """DB_HOST=${DATABASE_HOST}
 DB_PORT=${DATABASE_PORT}
 DB_NAME=${DATABASE_NAME}
@@ -50,6 +53,12 @@ def files(revision: str, health: str = "echo 'well';") -> dict[str, str]:
         "env.example": SETTINGS,
         "cron.php": "<?php file_put_contents(__DIR__ . '/public/files/cron.txt', 'ran');",
     }
+
+
+def files_of(on: Callable[[str, str], str]) -> str:
+    """Return what is kept on a webserver: each file's sum, owner and mode."""
+    found = "cd /srv/site/shared && find . -type f ! -name .revision -print0 | sort -z"
+    return on("web1", f'{found} | xargs -0 sh -c \'sha256sum "$@"; stat -c "%U %a %n" "$@"\' x')
 
 
 @contextmanager
@@ -76,6 +85,24 @@ def asking(browser: Browser) -> Iterator[list[tuple[int, str]]]:
 
 
 @dataclass
+class Copy:
+    """A second deployment of the home, and what was said when it was deployed."""
+
+    own: Own
+    said: str
+
+    def state(self) -> Any:
+        return load_state(self.own.site.home / "deployments" / "copy" / "state.json")
+
+    def on(self, machine: str, command: str, stdin: str = "") -> str:
+        words = ("ssh", "--deployment", "copy", machine, command)
+        return self.own.site.run(*words, stdin=stdin).stdout
+
+    def secret(self, name: str) -> str:
+        return self.own.site.run("secret", name, "--deployment", "copy").stdout.strip()
+
+
+@dataclass
 class Own:
     """A rehearsal of own code, the answers it is deployed with, and the git server."""
 
@@ -83,6 +110,19 @@ class Own:
     server: GitServer
     values: dict[str, Any]
     folder: Path
+
+    def begin(self, **code: Any) -> Copy:
+        """Deploy `copy`, which begins with the last point of `demo`: another name and domain."""
+        named = {k: v for k, v in self.values["application"]["source"].items() if k != "kind"}
+        source = {"kind": "backup", "period": "manual", "deployment": "demo"}
+        values = {**self.values, "name": "copy", "domain": {"name": COPY}, "backups": {}}
+        source |= {"code": {**named, **code}}
+        values["application"] = {**self.values["application"], "source": source}
+        answers = self.folder / "copy.yaml"
+        answers.write_text(yaml.safe_dump(values))
+        done = self.site.run("deploy", answers, "--json", "--yes",
+            GIT_SSL_CAINFO=str(self.server.certificate), TOKEN=TOKEN)  # fmt: skip
+        return Copy(self, done.stdout)
 
     def deploy(self, check: bool = True, **source: Any) -> Any:
         self.values["application"]["source"].update(source)
@@ -106,6 +146,8 @@ def own(tmp_path: Path) -> Iterator[Own]:
         try:
             yield Own(site, server, values, tmp_path)
         finally:
+            if (site.home / "deployments" / "copy").exists():
+                site.run("destroy", "--yes", "copy")
             site.run("destroy", "--yes", "demo")
 
 
@@ -135,7 +177,7 @@ def test_own_code_is_released_and_gone_back_to(own: Own) -> None:
         site.on("web1", "echo '<?php echo 1;' > /srv/site/shared/public/files/bad.php")
         assert visitor.get("/files/bad.php").status_code == 403
 
-        own.server.commit("site", files("two"), "two")
+        second = own.server.commit("site", files("two"), "two")
         with asking(visitor) as seen:
             own.deploy()
         assert {status for status, _ in seen} == {200}, [s for s in seen if s[0] != 200][:3]
@@ -165,12 +207,45 @@ def test_own_code_is_released_and_gone_back_to(own: Own) -> None:
     assert found == "", "machines get no credentials"
     assert json.loads(site.run("status", "--json").stdout)["healthy"]
 
+    # another deployment begins with what this one is now, and with other code
+    site.run("backup")
+    told = json.loads(site.run("points", "--json").stdout)[-1]
+    kept, rows = files_of(site.on), site.on("db1", ROWS)
+    copy = own.begin(revision=second)
+    assert f"made of the code {told['code']}, this is" in copy.said
+    assert "texts in the database are as they were" in copy.said
+    assert copy.state().content == told["name"]
+    assert (files_of(copy.on), copy.on("db1", ROWS)) == (kept, rows)
+    with Browser(copy.state()) as visitor:
+        assert visitor.host == COPY
+        assert visitor.get("/?visit").text == "release two, visits 2"
+        assert visitor.get("/files/kept.txt").text == "of the repository"
+        own.begin(revision=first)
+        assert visitor.get("/").text == "release one, visits 2"
+    config = copy.on("web1", "cat /srv/site/current/.env")
+    assert f"URL=https://{COPY}" in config
+    assert copy.secret("database_password") in config
+    old = {name: secret.reveal() for name, secret in site.secrets().items()}
+    for name in ("database_password", "application_key", "admin_password"):
+        assert copy.secret(name) != old[name]
+
 
 def test_files_alone_need_one_machine_and_no_database(own: Own) -> None:
     own.values["application"]["kind"] = "static"
+    own.values["backups"] = {"periods": ["daily"]}
     own.server.commit("site", {"index.html": "<h1>Pages</h1>", "a.php": "<?php secret"}, "one")
     own.deploy()
     assert sorted(own.site.state().machines) == ["web1"]
     with Browser(own.site.state()) as visitor:
         assert visitor.get("/").text == "<h1>Pages</h1>"
         assert visitor.get("/a.php").status_code == 404
+
+    own.site.on("web1", "echo kept > /srv/site/shared/kept.txt")
+    own.site.run("backup")
+    kept = files_of(own.site.on)
+    assert "kept.txt" in kept
+    copy = own.begin()
+    assert sorted(copy.state().machines) == ["web1"]
+    assert files_of(copy.on) == kept
+    with Browser(copy.state()) as visitor:
+        assert visitor.get("/").text == "<h1>Pages</h1>"

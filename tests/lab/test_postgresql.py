@@ -115,3 +115,12 @@ def test_own_php_keeps_its_data_in_postgresql(own: Own) -> None:
         assert rows(own) == before
         assert visitor.get("/").text == "TLSv1.3 4 Anna Ärger zebra Zoë"
     assert json.loads(site.run("status", "--json").stdout)["healthy"]
+
+    # another deployment begins with it
+    site.run("backup")
+    copy = own.begin()
+    assert copy.on("db1", f"{TRIED} {PSQL}", ROWS) == before
+    with Browser(copy.state()) as visitor:
+        assert visitor.host != site.state().hosts[0]
+        # the tables are its application's, and it goes on counting
+        assert visitor.get("/?visit=next").text == "TLSv1.3 5 Anna Ärger next zebra Zoë"

@@ -33,6 +33,7 @@ def point(name: str, time: str, *, whole: bool = True) -> dict[str, Any]:
         "time": time,
         "whole": whole,
         "hosts": ["www.old.test"],
+        "code": "0123456789abcdef",
     }
 
 
@@ -126,6 +127,24 @@ def test_a_site_that_has_content_keeps_it(places: Places, monkeypatch: pytest.Mo
     repository = Repository(monkeypatch, tables=["wp_posts"])
     assert content.begin(ORDER, places)["state"] == "kept"
     assert repository.put == []
+
+
+def test_folders_that_come_later_are_made_and_the_code_is_told(
+    places: Places, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    repository = Repository(monkeypatch, tables=[])
+    whole: list[tuple[str, ...]] = []
+    monkeypatch.setattr(content, "points", lambda _, parts: whole.append(parts) or POINTS)
+    shared = tmp_path / "site" / "shared"
+    backup = {"repository": "s3:https://store.test/b", "options": [], "part": "files"}
+    backup |= {"folders": [str(shared)], "parts": ["files"]}
+    for state in ("done", "known"):
+        answer = content.begin({**ORDER, "backup": backup}, places)
+        assert (answer["state"], answer["code"]) == (state, "0123456789abcdef")
+    assert shared.is_dir()
+    # a site without a database has points of files alone
+    assert whole == [("files",)]
+    assert repository.put == ["daily-2026-11-21"]
 
 
 @pytest.mark.parametrize("missing", ["backup", "password", "credentials"])

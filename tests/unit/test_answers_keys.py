@@ -251,8 +251,9 @@ def test_the_reference_in_docs_is_the_models() -> None:
         ),
         (
             "kind: wordpress",
-            "kind: php\n  source: {kind: backup, period: daily}",
-            "application.source.kind: asked for 'backup' for own code",
+            "kind: php\n  source: {kind: backup, period: daily, code: {url: https://a.test/b.git, "
+            "composer: true}}",
+            "application.source.code.composer: asked for true",
         ),
         ("mode: development", "assets: {to_object_storage: true}", "works in this version: leave"),
         ("mode: development", "gateway: {paths: [/a]}", "gateway.paths: asked for a list"),

@@ -112,6 +112,11 @@ STATIC = OWN.map(
 )
 
 
+def with_code(backup: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return a backup of own code: it says where the code is."""
+    return {**backup, "code": {key: value for key, value in own.items() if key != "kind"}}
+
+
 @st.composite
 def documents(draw: DrawFn) -> dict[str, Any]:
     """Any valid document, as plain data."""
@@ -127,8 +132,9 @@ def documents(draw: DrawFn) -> dict[str, Any]:
     if kind in RELEASED:
         there = [{"url": "https://moodle.test/moodle.tgz"}, {"file": "/srv/moodle.tgz"}]
         fresh = st.sampled_from(there).map(lambda at: {"kind": "fresh", "release": release | at})
+    own = STATIC if kind == "static" else OWN
     source = draw(
-        st.one_of(STATIC if kind == "static" else OWN, BASELINE, BACKUP)
+        st.one_of(own, BASELINE, st.builds(with_code, BACKUP, own))
         if kind in ("php", "static")
         else st.one_of(fresh, BASELINE, BACKUP)
     )

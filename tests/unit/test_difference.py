@@ -140,3 +140,21 @@ def test_another_revision_of_own_code_is_released() -> None:
     assert "application.source.revision" in to_text(found)
     assert found.kept == ()
     assert against(answers(newer), BEFORE).kept
+
+
+def test_what_began_with_a_backup_is_released_too_and_nothing_is_put_over_a_site() -> None:
+    own = "{url: https://git.test/a.git}"
+    repository = (
+        "kind: wordpress",
+        "kind: php\n  source: {kind: repository, url: https://git.test/a.git}",
+    )
+    backup = (
+        "kind: wordpress",
+        f"kind: php\n  source: {{kind: backup, period: daily, code: {own}}}",
+    )
+    newer = (backup[0], backup[1].replace(".git}", ".git, revision: v2}"))
+    other = (backup[0], backup[1].replace("daily", "weekly"))
+    assert against(answers(newer), answers(backup)).kept == ()
+    assert against(answers(repository), answers(backup)).kept == ()
+    assert against(answers(backup), answers(repository)).kept
+    assert against(answers(other), answers(backup)).kept

@@ -37,7 +37,7 @@ def begin(order: dict[str, Any], places: Places) -> dict[str, Any]:
     marker = places.state / "content.json"
     known = read_marker(marker)
     if known.get("loaded"):
-        return {"state": "known", "point": known["point"], "hosts": known["hosts"]}
+        return {"code": "", **known, "state": "known"}
     with _opened(order, places) as source:
         database = source.part == DATABASE
         if database and not known and source.server.tables(source.server.database):
@@ -48,8 +48,11 @@ def begin(order: dict[str, Any], places: Places) -> dict[str, Any]:
             str(order.get("period", "")),
             str(order.get("before", "")),
         )
-        found = {"point": point["name"], "hosts": point["hosts"]}
+        found = {"point": point["name"], "hosts": point["hosts"], "code": point["code"]}
         write_marker(marker, {**found, "loaded": False})
+        for folder in source.folders:
+            # those of code are made when it is put there, which is later
+            Path(folder).mkdir(mode=0o755, parents=True, exist_ok=True)
         restore(source, point["name"])
         naming = _naming(source.folders, point["hosts"])
         write_marker(marker, {**found, "loaded": True})

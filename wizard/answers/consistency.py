@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wizard.answers import RELEASED
 from wizard.answers.fields import ORIGIN
 from wizard.answers.problems import KeyPath, Problem, shown
-from wizard.answers.sections import DNS_OF
+from wizard.answers.sections import DNS_OF, Code
 
 if TYPE_CHECKING:
     from wizard.answers.model import Answers
@@ -84,6 +84,15 @@ def _application(answers: Answers) -> Iterator[Problem]:
             "fresh, baseline or backup; repository is for php and static",
             "application.kind",
         )
+    if source.kind == "backup" and own != (source.code is not None):
+        yield _problem(
+            "application.source.code",
+            f"{'a repository' if source.code else 'null'} for the application '{kind}'",
+            "url of the repository its code is in: backups hold none"
+            if own
+            else f"{_LEAVE_OUT}; it is for php and static",
+            "application.kind",
+        )
     release = getattr(source, "release", None)
     if kind in RELEASED and source.kind == "fresh" and release is None:
         yield _problem(
@@ -106,12 +115,13 @@ def _application(answers: Answers) -> Iterator[Problem]:
             "small letters for moodle: it knows no others in names to log in with",
             "application.kind",
         )
-    if kind == "static" and source.kind == "repository":
+    code = answers.application.code
+    if kind == "static" and isinstance(code, Code):
         for key in ("composer", "cron", "environment_template"):
-            if getattr(source, key):
+            if getattr(code, key):
                 yield _problem(
-                    f"application.source.{key}",
-                    f"{shown(getattr(source, key))} for the application 'static'",
+                    f"{answers.application.code_key}.{key}",
+                    f"{shown(getattr(code, key))} for the application 'static'",
                     f"{_LEAVE_OUT}; nothing is run",
                     "application.kind",
                 )

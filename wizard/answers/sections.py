@@ -194,34 +194,9 @@ class Baseline(Section):
     )
 
 
-class Backup(Section):
-    """A temporal backup of a running application, or of one that is gone."""
+class Code(Section):
+    """Own PHP or a static site: the git repository that its code is in, and how it is run."""
 
-    kind: Literal["backup"] = Field(description="A private, dated copy made by `backups`.")
-    period: Literal[Period, "manual"] = Field(description="Which series of backups.")
-    at: Moment | None = Field(
-        None, description="The newest that is not younger (UTC); null: the newest of all."
-    )
-    deployment: Name | None = Field(
-        None, description="The deployment it is of; null: an earlier one of this name."
-    )
-    storage: ObjectStorage | None = Field(
-        None, description="The object storage it is in; null: this deployment's own."
-    )
-    bucket: BucketName | None = Field(
-        None, description="The bucket it is in; null: found by the deployment's tag."
-    )
-    password: Credentials | None = Field(
-        None,
-        description="Where the backups' password comes from; null: what this build home keeps of "
-        "that deployment.",
-    )
-
-
-class OwnRepository(Section):
-    """Own PHP or a static site, from a git repository."""
-
-    kind: Literal["repository"] = Field(description="Own code from a git repository.")
     url: Url = Field(description="The repository, over HTTPS.")
     revision: Revision | None = Field(
         None, description="Branch, tag or commit; null: the default branch."
@@ -246,6 +221,41 @@ class OwnRepository(Section):
     database: bool = Field(True, description="The application needs a database.")
 
 
+class Backup(Section):
+    """A temporal backup of a running application, or of one that is gone."""
+
+    kind: Literal["backup"] = Field(description="A private, dated copy made by `backups`.")
+    period: Literal[Period, "manual"] = Field(description="Which series of backups.")
+    at: Moment | None = Field(
+        None, description="The newest that is not younger (UTC); null: the newest of all."
+    )
+    deployment: Name | None = Field(
+        None, description="The deployment it is of; null: an earlier one of this name."
+    )
+    storage: ObjectStorage | None = Field(
+        None, description="The object storage it is in; null: this deployment's own."
+    )
+    bucket: BucketName | None = Field(
+        None, description="The bucket it is in; null: found by the deployment's tag."
+    )
+    password: Credentials | None = Field(
+        None,
+        description="Where the backups' password comes from; null: what this build home keeps of "
+        "that deployment.",
+    )
+    code: Code | None = Field(
+        None, description="The repository of its code, for php and static: backups hold none."
+    )
+
+
+class _FromRepository(BaseModel):
+    kind: Literal["repository"] = Field(description="Own code from a git repository.")
+
+
+class OwnRepository(Code, _FromRepository):  # in this order: its kind is its first field
+    """Own PHP or a static site, from a git repository."""
+
+
 Source = Annotated[Fresh | Baseline | Backup | OwnRepository, Field(discriminator="kind")]
 
 
@@ -259,6 +269,25 @@ class Application(Section):
     admin: Admin = Field(description="First administrator.")
     locale: Locale = Field("en_US", description="Language of the application.")
     source: Source = Field(Fresh(kind="fresh"), description="Where its content comes from.")
+
+    @property
+    def code(self) -> Code | Release | None:
+        """Return where the code comes from; None: it is Debian's package, or a baseline's."""
+        match self.source:
+            case Code():
+                return self.source
+            case Backup():
+                return self.source.code
+            case Fresh():
+                return self.source.release
+            case _:
+                return None
+
+    @property
+    def code_key(self) -> str:
+        """Return the key of the answers that its repository is described at."""
+        inside = ".code" if isinstance(self.source, Backup) else ""
+        return f"application.source{inside}"
 
 
 class Domain(Section):

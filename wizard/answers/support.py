@@ -71,6 +71,12 @@ MANAGED: Mapping[str, tuple[str, ...]] = {
 }
 """The engines of managed databases that work, by provider."""
 
+BEGIN_WITH: Mapping[str, tuple[str, ...]] = {
+    "backup": ("wordpress", "php", "static"),
+    "baseline": ("wordpress",),
+}
+"""The applications that can begin with content, by the kind of source."""
+
 KNOW_POSTGRESQL = ("drupal", "moodle", "php", "static")
 """The applications that work with PostgreSQL; MariaDB does for all."""
 
@@ -155,26 +161,31 @@ def _production(answers: Answers) -> Iterator[Problem]:
         # not tried
         found = "true with postgresql in production mode"
         yield Problem(("database", "managed"), found, "false")
+    if kind in ("php", "static") and answers.application.source.kind == "backup":
+        # not tried: its folders are in the bucket there
+        allowed = "repository; begin in development mode"
+        yield Problem(("application", "source", "kind"), "'backup' in production mode", allowed)
 
 
 def _application(answers: Answers) -> Iterator[Problem]:
     application = answers.application
     own = application.kind in ("php", "static")
     kind = application.source.kind
-    if kind in ("backup", "baseline") and application.kind != "wordpress":
+    begins = BEGIN_WITH.get(kind)
+    if begins and application.kind not in begins:
         what = "own code" if own else application.kind
-        works = "repository" if own else "fresh"
+        works = ("repository" if kind == "backup" else "repository, backup") if own else "fresh"
         yield Problem(("application", "source", "kind"), f"'{kind}' for {what}", works)
     if answers.database.managed:
         if kind in ("backup", "baseline"):
             found = f"'{kind}' with a managed database"
             yield Problem(("application", "source", "kind"), found, "fresh")
-        if application.kind == "static" or not getattr(application.source, "database", True):
+        if application.kind == "static" or not getattr(application.code, "database", True):
             found = "true, for an application without a database"
             yield Problem(("database", "managed"), found, "false")
-    if getattr(application.source, "composer", False):
+    if getattr(application.code, "composer", False):
         allowed = "false; commit the folder vendor/ to the repository or to a branch of it"
-        yield Problem(("application", "source", "composer"), "true", allowed)
+        yield Problem(parsed(f"{application.code_key}.composer"), "true", allowed)
 
 
 def _authority(answers: Answers) -> Iterator[Problem]:

@@ -11,7 +11,8 @@ import secrets as random
 from functools import partial
 from string import Template
 
-from wizard.answers.sections import Fresh, OwnRepository, Release
+from wizard.answers import sections
+from wizard.answers.sections import Release
 from wizard.engine import agents, gather, open, release, repository, ssh
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -29,12 +30,9 @@ SETTINGS = "settings_file"
 """The secret that autoscalers have in place of the template: the settings file itself."""
 
 
-def wanted(context: Context) -> OwnRepository | Release | None:
+def wanted(context: Context) -> sections.Code | Release | None:
     """Return where the code comes from; None where it comes as Debian's package."""
-    source = context.answers.application.source
-    if isinstance(source, Fresh):
-        return source.release
-    return source if isinstance(source, OwnRepository) else None
+    return context.answers.application.code
 
 
 def fetched(context: Context) -> tuple[str, ...]:
@@ -180,12 +178,11 @@ def _fetch(context: Context, report: Reporter) -> str:
         report.progress(source.url or str(source.file), 0, 1)
         context.code = release.fetch(context.plan.application.kind, source, folder)
         return f"{context.code.settings.commit}, {source.sha256[:12]}"
-    token = None
+    token, where = None, context.answers.application.code_key
     if source.credentials is not None:
-        where = "application.source.credentials"
-        token = open.credential(source.credentials, context.credentials, where)
+        token = open.credential(source.credentials, context.credentials, f"{where}.credentials")
     report.progress(source.url, 0, 1)
-    context.code = repository.fetch(source, token, folder)
+    context.code = repository.fetch(source, token, folder, where)
     return f"{context.code.settings.commit[:12]} of {source.url}"
 
 

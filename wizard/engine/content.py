@@ -8,14 +8,15 @@ standard input, for as long as they read.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from wizard.agent.points import DATABASE, FILES
-from wizard.answers.sections import Backup
+from wizard.answers.sections import Backup, Code
 from wizard.applications import application
-from wizard.engine import agents, baseline_put, gather, open
+from wizard.engine import agents, baseline_put, code, gather, open
 from wizard.engine.backups import LONGEST, keepers, kept_password
 from wizard.engine.context import OWN, Context
 from wizard.engine.graph import Reporter, Step
@@ -49,27 +50,27 @@ def steps(context: Context) -> list[Step]:
 
 
 def _backup(context: Context) -> list[Step]:
-    """Return the steps that put a backup there. Its point is chosen where the database is; the
-    files are of the same."""
+    """Return the steps that put a backup there. Its point is chosen where the database is, if there
+    is one; the files are of the same."""
     keeper = keepers(context)
-    return [
-        Step(
-            "content:database",
-            "fetch the database from the backup",
-            partial(_database, context),
-            needs=tuple(f"configure:{name}" for name in keeper.values()),
-            machine=keeper["database"],
-            expected=10,
-        ),
-        Step(
-            PUT,
-            "fetch the files from the backup",
-            partial(_files, context),
-            needs=("content:database",),
-            machine=keeper["files"],
-            expected=10,
-        ),
-    ]
+    ready = (*code.fetched(context), *(f"configure:{name}" for name in keeper.values()))
+    database = Step(
+        "content:database",
+        "fetch the database from the backup",
+        partial(_database, context),
+        needs=ready,
+        machine=keeper.get(DATABASE, ""),
+        expected=10,
+    )
+    files = Step(
+        PUT,
+        "fetch the files from the backup",
+        partial(_files, context),
+        needs=(database.id,) if DATABASE in keeper else ready,
+        machine=keeper[FILES],
+        expected=10,
+    )
+    return [database, files] if DATABASE in keeper else [files]
 
 
 def check(context: Context) -> None:
@@ -92,25 +93,43 @@ def _database(context: Context, report: Reporter) -> str:
     own = machines.database(
         plan.application.kind, plan.database_engine, managed=plan.database is not None
     )
+    if context.state.deployed_at:
+        return _kept(context)
     answer = _begin(context, DATABASE, own)
     if answer["state"] == "kept":
-        context.update(lambda state: replace(state, content=OWN))
-        return "the database holds content already: it is kept"
+        return _kept(context)
     context.begins_with = answer["point"]
     return f"as of {answer['point']}"
+
+
+def _kept(context: Context) -> str:
+    context.update(lambda state: replace(state, content=OWN))
+    return "the site holds content already: it is kept"
 
 
 def _files(context: Context, report: Reporter) -> str:
     if context.state.content:
         return "kept"
+    if context.state.deployed_at:
+        return _kept(context)
     folders = list(application(context.plan.application.kind).writable)
     answer = _begin(context, FILES, {"folders": folders}, context.begins_with)
-    hosts = tuple(answer["hosts"])
-    context.update(lambda state: replace(state, content=context.begins_with, former_hosts=hosts))
-    naming = ""
+    point, hosts = str(answer["point"]), tuple(answer["hosts"])
+    context.update(lambda state: replace(state, content=point, former_hosts=hosts))
+    said = [f"as of {point}", *_about(context, answer)]
+    return "; ".join(said)
+
+
+def _about(context: Context, answer: dict[str, Any]) -> Iterator[str]:
+    """Yield what a person has to know of what was put there."""
     if answer.get("naming"):
-        naming = f"; {answer['naming']} files name the old domain, such as {answer['files'][0]}"
-    return f"as of {answer['point']}{naming}"
+        yield f"{answer['naming']} files name the old domain, such as {answer['files'][0]}"
+    own = isinstance(context.answers.application.code, Code)
+    if own and DATABASE in keepers(context):
+        yield "texts in the database are as they were: where they name the old domain they still do"
+    made, now = str(answer.get("code", "")), context.code.settings.digest if context.code else ""
+    if made and now and not now.startswith(made):
+        yield f"it was made of the code {made}, this is {now[:16]}"
 
 
 def _begin(context: Context, part: str, own: dict[str, Any], point: str = "") -> dict[str, Any]:
@@ -121,7 +140,7 @@ def _begin(context: Context, part: str, own: dict[str, Any], point: str = "") ->
         storage.machine_endpoint, storage.region, _bucket(context, source, storage)
     )
     order = {
-        "backup": {**place, "part": part, **own},
+        "backup": {**place, "part": part, "parts": list(keepers(context)), **own},
         "password": _password(context, source).reveal(),
         "credentials": machines.credentials(storage.access_key, storage.secret_key.reveal()),
         "point": point,

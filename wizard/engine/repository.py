@@ -12,7 +12,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from wizard.answers.sections import OwnRepository
+from wizard.answers import sections
 from wizard.engine.git import credential_helper, scratch
 from wizard.errors import AnswersError
 from wizard.home.files import make_folder, write_atomic
@@ -33,16 +33,17 @@ class Code:
     template: str = ""
 
 
-def fetch(source: OwnRepository, token: Secret | None, folder: Path) -> Code:
-    """Fetch the revision that the answers name and pack it into `folder`; older archives go."""
+def fetch(source: sections.Code, token: Secret | None, folder: Path, where: str) -> Code:
+    """Fetch the revision that the answers name (at the key `where`) and pack it into `folder`;
+    older archives go."""
     make_folder(folder)
-    with credential_helper(token) as helper, scratch(helper) as git:
+    with credential_helper(token) as helper, scratch(helper, where=f"{where}.url") as git:
         wanted = source.revision or "HEAD"
         git("fetch", "--quiet", "--depth=1", "--no-tags", source.url, wanted)
         commit = git("rev-parse", "FETCH_HEAD^{commit}").strip()
         packed = Path(git.folder, "code.tar")
         git("archive", "--format=tar", f"--output={packed}", commit)
-        template = _checked(source, packed)
+        template = _checked(source, packed, where)
         data = packed.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     archive = folder / f"{digest}.tar"
@@ -63,7 +64,7 @@ def fetch(source: OwnRepository, token: Secret | None, folder: Path) -> Code:
     return Code(settings, archive, template)
 
 
-def _checked(source: OwnRepository, packed: Path) -> str:
+def _checked(source: sections.Code, packed: Path, where: str) -> str:
     """Return the settings file's template; AnswersError for all that the repository lacks."""
     problems: list[str] = []
     template = ""
@@ -79,18 +80,17 @@ def _checked(source: OwnRepository, packed: Path) -> str:
         if ".gitmodules" in members:
             problems.append("it has submodules, which are not fetched: put their files into it")
         if source.docroot and not (d := members.get(source.docroot.rstrip("/"))):
-            problems.append(f"application.source.docroot: there is no folder {source.docroot}")
+            problems.append(f"{where}.docroot: there is no folder {source.docroot}")
         elif source.docroot and d and not d.isdir():
-            problems.append(f"application.source.docroot: {source.docroot} is no folder")
+            problems.append(f"{where}.docroot: {source.docroot} is no folder")
         if source.cron and "cron.php" not in members:
-            problems.append("application.source.cron: there is no cron.php at its top")
+            problems.append(f"{where}.cron: there is no cron.php at its top")
         if source.environment_template:
             found = members.get(source.environment_template)
             read = archive.extractfile(found) if found is not None and found.isfile() else None
             if read is None:
                 problems.append(
-                    "application.source.environment_template: there is no file "
-                    f"{source.environment_template}"
+                    f"{where}.environment_template: there is no file {source.environment_template}"
                 )
             else:
                 template = read.read().decode(errors="replace")

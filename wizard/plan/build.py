@@ -213,6 +213,12 @@ def _about(answers: Answers) -> Iterator[str]:
             f"plugins and themes are the same on all webservers{come}; nobody changes them in "
             "WordPress: build-usb carry brings those of another deployment"
         )
+    if (
+        answers.application.kind in ("php", "static")
+        and answers.application.source.kind == "backup"
+    ):
+        texts = "; texts in its database are not touched" if needs_database(answers) else ""
+        yield f"the code is the repository's, whatever the backup was made of{texts}"
 
 
 def with_webservers(plan: Plan, names: tuple[str, ...]) -> Plan:
@@ -255,13 +261,13 @@ def health_path(answers: Answers) -> str:
         "joomla": "/administrator/index.php",
     }
     path = login.get(answers.application.kind)
-    return path or str(getattr(answers.application.source, "health_path", "/"))
+    return path or str(getattr(answers.application.code, "health_path", "/"))
 
 
 def needs_database(answers: Answers) -> bool:
     """Say whether the application has a database."""
     application = answers.application
-    return application.kind != "static" and getattr(application.source, "database", True)
+    return application.kind != "static" and getattr(application.code, "database", True)
 
 
 def _beyond(facts: ProviderFacts, answers: Answers, vcpus: dict[Role, int]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
 from wizard.answers.problems import shown
-from wizard.answers.sections import Fresh
+from wizard.answers.sections import Backup, Code, Release
 from wizard.plan.model import Plan, PlannedMachine, PlannedRecord
 from wizard.plan.render import rule_text
 from wizard.rules import Rule
@@ -130,10 +130,18 @@ def difference(
 
 
 def _released_anew(before: Answers, after: Answers) -> bool:
-    sources = [a.application.source for a in (before, after)]
-    return {source.kind for source in sources} == {"repository"} or all(
-        isinstance(source, Fresh) and source.release for source in sources
+    """Say whether nothing but the code is another one: that is put in place at once."""
+    codes = [a.application.code for a in (before, after)]
+    known = all(isinstance(code, Code) for code in codes) or all(
+        isinstance(code, Release) for code in codes
     )
+    had, has = (_content(a.application.source) for a in (before, after))
+    # what a site began with can be left out later
+    return known and has in (None, had)
+
+
+def _content(source: object) -> Backup | None:
+    return source.model_copy(update={"code": None}) if isinstance(source, Backup) else None
 
 
 def to_text(found: Difference) -> str:

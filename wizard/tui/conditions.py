@@ -46,6 +46,11 @@ backup = equals("application.source.kind", "backup")
 repository = equals("application.source.kind", "repository")
 
 
+def own_backup(draft: Draft) -> bool:
+    """Apply to own code that begins with a backup."""
+    return backup(draft) and draft.get("application.kind") in ("php", "static")
+
+
 def released(draft: Draft) -> bool:
     """Apply to a fresh application of its project's release."""
     fresh = equals("application.source.kind", "fresh", default="fresh")

@@ -25,6 +25,7 @@ from wizard.tui.conditions import (
     if_local,
     ipv6,
     negated,
+    own_backup,
     own_dns,
     own_dns_token,
     own_key,
@@ -66,6 +67,23 @@ class Ask:
     def suggestion(self, draft: Draft) -> Any:
         """Return what to begin with, None for nothing."""
         return self.suggest(draft) if callable(self.suggest) else self.suggest
+
+
+def _code(key: str, when: Predicate, fetched: Predicate) -> tuple[Ask, ...]:
+    """Return what is asked of a repository of own code at a key; `fetched`: what is asked of all
+    repositories."""
+    return (
+        Ask(f"{key}.url", "Repository", when=when),
+        Ask(f"{key}.revision", "Branch, tag or commit", when=fetched),
+        Ask(f"{key}.credentials", "Its token", when=fetched),
+        Ask(f"{key}.docroot", "Folder that is served", when=when),
+        Ask(f"{key}.composer", "Run composer", when=when),
+        Ask(f"{key}.writable", "Writable folders", when=when),
+        Ask(f"{key}.environment_template", "Template of the settings file", when=when),
+        Ask(f"{key}.health_path", "Path that says it is well", when=when),
+        Ask(f"{key}.cron", "When to run cron.php", when=when),
+        Ask(f"{key}.database", "Needs a database", when=when),
+    )
 
 
 @dataclass(frozen=True)
@@ -187,24 +205,8 @@ STEPS: tuple[Step, ...] = (
             Ask(
                 "application.source.storage.credentials", "Its key, ID:SECRET", when=from_elsewhere
             ),
-            Ask("application.source.url", "Repository", when=repository),
-            Ask(
-                "application.source.revision",
-                "Branch, tag or commit",
-                when=either(baseline, repository),
-            ),
-            Ask("application.source.credentials", "Its token", when=either(baseline, repository)),
-            Ask("application.source.docroot", "Folder that is served", when=repository),
-            Ask("application.source.composer", "Run composer", when=repository),
-            Ask("application.source.writable", "Writable folders", when=repository),
-            Ask(
-                "application.source.environment_template",
-                "Template of the settings file",
-                when=repository,
-            ),
-            Ask("application.source.health_path", "Path that says it is well", when=repository),
-            Ask("application.source.cron", "When to run cron.php", when=repository),
-            Ask("application.source.database", "Needs a database", when=repository),
+            *_code("application.source", repository, either(baseline, repository)),
+            *_code("application.source.code", own_backup, own_backup),
             Ask("baselines.repository", "Where to publish baselines", when=baselines_named),
             Ask("baselines.credentials", "Token for that", when=baselines_named),
         ),
