@@ -12,13 +12,15 @@ mkdir "$elsewhere/checkout"
 tar -C "$project" --exclude=./dist --exclude=./.venv --exclude=./.image-cache \
     --exclude=./.rehearsal --exclude='*_cache' --exclude=__pycache__ -cf - . \
     | tar -C "$elsewhere/checkout" -xf -
-BUILD_USB_IMAGE_CACHE=$elsewhere/cache "$elsewhere/checkout/build-image.sh" "$@"
+# neither stages nor results of the first build, wherever that one was told to keep them
+BUILD_USB_IMAGE_CACHE=$elsewhere/cache BUILD_USB_IMAGE_DIST=$elsewhere/checkout/dist \
+    "$elsewhere/checkout/build-image.sh" "$@"
 again=$elsewhere/checkout/dist/$(basename "$iso")
 if cmp "$iso" "$again"; then
     echo "The same, bit for bit: $(sha256sum "$iso" | cut -c1-64)"
     exit 0
 fi
-echo "The two images differ." >&2
+echo "The two images differ. The second has today's packages: --fresh --check compares two of today." >&2
 if command -v diffoscope >/dev/null; then
     diffoscope --max-report-size 200000 "$iso" "$again" >&2 || true
 else
