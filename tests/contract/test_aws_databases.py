@@ -72,6 +72,7 @@ def test_an_instance_is_private_encrypted_and_protected(api: AwsEmulator, engine
     parameters = api.rds().db_parameter_groups[NAME].parameters
     closed = "rds.force_ssl" if postgresql else "require_secure_transport"
     assert parameters[closed]["ParameterValue"] == "1"
+    assert api.lets_in_tls_alone(found)
     # not RDS's default where backups could not be made of it
     assert found.engine_version.startswith("17.") or not postgresql
     assert made.first == ("postgres" if postgresql else "")

@@ -73,6 +73,12 @@ class Databases:
     def end_database(self, name: str) -> None:
         """The instance is gone."""
 
+    def lets_in_tls_alone(self, database: Any) -> bool:
+        """Say whether an instance's parameters let nobody in without TLS."""
+        (group,) = database.db_parameter_groups()
+        wanted = group.parameters.get(_TLS.get(database.engine, "require_secure_transport"), {})
+        return bool(wanted.get("ParameterValue") == "1")
+
     # -- requests ----------------------------------------------------------------------------------
 
     def truststore(self, path: str) -> Reply | None:

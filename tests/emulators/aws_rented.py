@@ -132,6 +132,9 @@ class RentedAws(AwsEmulator):
             database.master_username,
             password,
             postgresql=database.engine == "postgres",
+            tls_alone=self.lets_in_tls_alone(database),
+            groups=("rds_superuser",),
+            first="postgres",
         )
         self.feed.fix(host, self.server.address)
         return host

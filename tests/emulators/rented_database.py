@@ -29,7 +29,7 @@ cat > mariadb.conf.d/90-rented.cnf <<EOF
 [mariadbd]
 port = $PORT
 bind-address = 0.0.0.0
-require-secure-transport = ON
+require-secure-transport = $ON
 ssl-cert = /etc/mysql/server.pem
 ssl-key = /etc/mysql/server.key
 EOF
@@ -49,7 +49,7 @@ ssl_key_file = '$PWD/server.key'
 EOF
 cat > pg_hba.conf <<EOF
 local all postgres peer
-hostssl all all all scram-sha-256
+$HOST all all all scram-sha-256
 EOF
 systemctl restart postgresql@17-main
 """
@@ -57,7 +57,10 @@ systemctl restart postgresql@17-main
 
 class RentedDatabase:
     """A server that `laboratory` runs for the emulated cloud's deployment `demo`. It answers at
-    `host`, which the name server has to know as `address`, some time after this returns."""
+    `host`, which the name server has to know as `address`, some time after this returns.
+
+    `tls_alone`: nobody is let in without TLS. PostgreSQL's administrator is of the roles `groups`,
+    which the vendor has made, and connects to the database `first`."""
 
     def __init__(
         self,
@@ -69,9 +72,15 @@ class RentedDatabase:
         password: str,
         *,
         postgresql: bool = False,
+        tls_alone: bool = True,
+        groups: tuple[str, ...] = (),
+        first: str = "defaultdb",
     ) -> None:
         self._laboratory = laboratory
         self._postgresql = postgresql
+        self._tls_alone = tls_alone
+        self._groups = groups
+        self._first = first
         self._given = (authority, host, port, user, password)
         lab = laboratory.provider
         self.machine = lab.ensure_machine(
@@ -101,7 +110,13 @@ class RentedDatabase:
     def _begin(self) -> None:
         authority, host, port, user, password = self._given
         certificate, key = authority.sign(host)
-        values = {"CERTIFICATE": certificate, "KEY": key, "PORT": str(port)}
+        values = {
+            "CERTIFICATE": certificate,
+            "KEY": key,
+            "PORT": str(port),
+            "ON": "ON" if self._tls_alone else "OFF",
+            "HOST": "hostssl" if self._tls_alone else "host",
+        }
         named = [f"{name}={value}" for name, value in values.items()]
         end = time.monotonic() + 90
         try:
@@ -118,7 +133,13 @@ class RentedDatabase:
             self.enter("env", *named, "sh", "-ec", setup)
             if self._postgresql:
                 self.sql(f"CREATE ROLE {user} LOGIN CREATEDB CREATEROLE PASSWORD '{password}'")
-                self.sql(f"CREATE DATABASE defaultdb OWNER {user}")
+                for group in self._groups:
+                    self.sql(f"CREATE ROLE {group} IN ROLE pg_monitor, pg_signal_backend")
+                    self.sql(f"GRANT {group} TO {user}")
+                if self._first == "postgres":
+                    self.sql(f"ALTER DATABASE postgres OWNER TO {user}")
+                else:
+                    self.sql(f"CREATE DATABASE {self._first} OWNER {user}")
                 return
             self.sql(
                 f"CREATE USER '{user}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL; "

@@ -1,14 +1,16 @@
 """Production mode on the emulated DigitalOcean and Amazon, with the lab behind them: autoscalers
-rent, end and publish webservers with a token or a role of their own, which may do nothing else."""
+rent, end and publish webservers with a token or a role of their own, which may do nothing else.
+Beside them a managed database: MySQL of WordPress, PostgreSQL of own PHP."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,16 @@ import pytest
 
 from tests.emulators.aws import TOKEN as AWS_KEYS
 from tests.emulators.aws_rented import RentedAws
+from tests.emulators.git_server import GitServer
 from tests.emulators.rented import RentedDigitalOcean
+from tests.emulators.rented_database import RentedDatabase
 from tests.emulators.route53 import Route53Emulator
 from tests.emulators.server import Request
 from tests.lab.laboratory import Laboratory
 from tests.lab.test_cloud_deployment import TOKEN, ZONE, Cloud, left, opened, page
+from tests.lab.test_postgresql import PSQL, SETTINGS, TRIED
+from tests.lab.test_production_postgresql import INDEX
+from wizard.lab.namespaces import OtherNetwork
 from wizard.providers.base import Resource, ResourceKind
 
 pytestmark = pytest.mark.lab
@@ -42,6 +49,10 @@ scaling:
   health: {interval: 5, timeout: 3, failures: 2}
 """
 MANAGED = "database: {engine: mysql, managed: true}\n"
+POSTGRESQL = """database: {engine: postgresql, managed: true}
+backups: {periods: [daily]}
+"""
+REPOSITORY = "token-of-the-repository-4711"
 WITH_TOKEN = "  credentials: {provider: {environment: AUTOSCALER}}\n"
 AUTOSCALER_LOG = "/var/log/build-usb/autoscaler.log"
 # what a role may do of what tests.lab.role_tries tries
@@ -179,19 +190,63 @@ def tried(cloud: Cloud, api: RentedAws, name: str) -> dict[str, str]:
     return found
 
 
+@contextlib.contextmanager
+def own_code(cloud: Cloud) -> Iterator[None]:
+    """Let the answers deploy own PHP from a git server where `build-usb` reaches it."""
+    served = cloud.folder / "served"
+    served.mkdir()
+    descriptor = os.open(f"/proc/{cloud.laboratory.processes()[-1]}/ns/net", os.O_RDONLY)
+    try:
+        made = OtherNetwork(descriptor).run(lambda: GitServer(served, REPOSITORY))
+    finally:
+        os.close(descriptor)
+    with made as server:
+        server.commit("site", {"public/index.php": INDEX, "env.example": SETTINGS}, "one")
+        source = f"{{kind: repository, url: {server.url}/site.git, docroot: public, "
+        source += "environment_template: env.example, credentials: {environment: REPOSITORY}}"
+        text = cloud.answers.read_text().replace("kind: wordpress", "kind: php")
+        cloud.answers.write_text(text.replace("domain:", f"  source: {source}\ndomain:", 1))
+        trusted = {"GIT_SSL_CAINFO": str(server.certificate), "REPOSITORY": REPOSITORY}
+        cloud.environment.update(trusted)
+        yield
+
+
+def administered(laboratory: Laboratory, machine: str, server: RentedDatabase) -> None:
+    """Check who administers a managed PostgreSQL, and how, on the machine that prepares it."""
+
+    def asked(how: str) -> str:
+        ask = PSQL.replace("dbname=php", how)
+        command = f"{TRIED} {ask} --command='SELECT rolsuper FROM pg_roles WHERE rolname = USER'"
+        return laboratory.enter(machine, "sh", "-c", f"{command} 2>&1 || true").strip()
+
+    assert asked("") == "f"
+    # by rds.force_ssl
+    assert "no encryption" in asked("sslmode=disable")
+    # the right server by another name: what a thief of its address would look like
+    assert "does not match host name" in asked(f"host={server.address}")
+    rights = "SELECT rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = 'php'"
+    assert server.sql(rights).strip() == "f|f|f"
+
+
 def test_autoscalers_at_amazon_work_with_their_role(laboratory: Laboratory, tmp_path: Path) -> None:
-    with opened(laboratory, tmp_path, "aws") as cloud:
+    with opened(laboratory, tmp_path, "aws") as cloud, own_code(cloud):
         api = cloud.api
         assert isinstance(api, RentedAws)
-        in_production(cloud, PRODUCTION)
+        in_production(cloud, PRODUCTION + POSTGRESQL)
         cloud.run("deploy", cloud.answers, "--json", "--yes")
         until(cloud, "an autoscaler leads", lambda: bool(fleet(cloud)["leader"]), 300)
         machines = {m.name: m for m in laboratory.provider.machines("demo")}
         name = f"www.{ZONE}"
         public = {machines[web].public_address for web in ("web1", "web2")}
         assert set(cloud.dns.lookup(name)[1]) == public
-        shown = page(cloud, machines["web1"])
-        assert (shown.status_code, "A site on a cloud" in shown.text) == (200, True)
+        assert page(cloud, machines["web1"], "/").text == "TLSv1.3</html>"
+        page(cloud, machines["web1"], "/?write=kept")
+        assert page(cloud, machines["web2"], "/?read").text == "kept"
+        assert api.server
+        administered(laboratory, machines["db1"].id, api.server)
+        probe = laboratory.provider.probe
+        assert probe(machines["web2"].id, api.server.address, 5432) == "open"
+        assert probe("visitor", api.server.address, 5432) == "filtered"
 
         # no key lies on any machine, and what the instance tells opens little
         secret_key = AWS_KEYS.partition(":")[2]
@@ -214,6 +269,18 @@ def test_autoscalers_at_amazon_work_with_their_role(laboratory: Laboratory, tmp_
         until(cloud, "a webserver is replaced", lambda: len(serving(cloud) - {"web2"}) == 2, 600)
         asked = [r for r in api.calls("^ec2:(Run|Terminate)Instances") if _by_role(r)]
         assert "ec2:RunInstances" in {r.line for r in asked}
+        # whoever made it, it serves from the managed database; so does what a backup puts back
+        machines = {m.name: m for m in laboratory.provider.machines("demo")}
+        (web,) = (machines[name] for name in serving(cloud) - {"web1", "web2"})
+        assert page(cloud, web, "/?read").text == "kept"
+        cloud.run("backup")
+        point = json.loads(cloud.run("points", "--json").stdout)[-1]
+        page(cloud, web, "/?write=late")
+        assert page(cloud, web, "/?read").text == "kept late"
+        cloud.run("restore", "--yes", point["name"])
+        assert page(cloud, web, "/?read").text == "kept"
+        owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'words'"
+        assert api.server.sql(owner, "php").strip() == "php"
 
         cloud.run("destroy", "--yes", "demo")
         assert left(api) == {}

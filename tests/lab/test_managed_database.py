@@ -21,6 +21,10 @@ pytestmark = pytest.mark.lab
 MANAGED = """database: {engine: mysql, managed: true}
 backups: {periods: [daily]}
 """
+HOSTS = {
+    "digitalocean": "private-build-usb-demo.db.cloud.test",
+    "aws": "build-usb-demo.rds.cloud.test",
+}
 PORTS = {"digitalocean": 25060, "aws": 3306}
 CREATE = {"digitalocean": "POST /v2/databases$", "aws": "rds:CreateDBInstance"}
 # by WordPress itself, on the machine that serves it
@@ -140,9 +144,11 @@ def test_a_site_keeps_its_data_in_a_managed_database(cloud: Cloud) -> None:
     assert cloud.api.violations == []
 
 
-@pytest.fixture
-def postgresql(laboratory: Laboratory, tmp_path: Path) -> Iterator[Cloud]:
-    with opened(laboratory, tmp_path, "digitalocean") as made:
+@pytest.fixture(params=["digitalocean", "aws"])
+def postgresql(
+    laboratory: Laboratory, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Cloud]:
+    with opened(laboratory, tmp_path, request.param) as made:
         archive = tmp_path / "drupal-11.3.1.tar.gz"
         digest = pack(archive, drupal_release.files(1), "drupal-11.3.1")
         text = made.answers.read_text().replace("kind: wordpress", "kind: drupal")
@@ -167,7 +173,7 @@ def test_drupal_keeps_its_data_in_a_managed_postgresql(postgresql: Cloud) -> Non
     assert enter(database.id, "stat", "-c", "%a %U", admin).split() == ["600", "root"]
     assert "database-service" not in enter(web.id, "ls", "/etc/build-usb")
     # over TLS, to that name only
-    name = "private-build-usb-demo.db.cloud.test"
+    name = HOSTS[cloud.name]
     code = ASKED.replace("%HOST%", name).replace("%ADDRESS%", server.address)
     tried = enter(web.id, "runuser", "-u", "www-data", "--", "php", "-r", code)
     assert tried.split() == ["TLSv1.3", "refused", "refused"]

@@ -403,7 +403,7 @@ def test_postgresql_is_for_applications_that_know_it() -> None:
     many = own.replace("mode: development", PRODUCTION)
     assert support.unsupported(loads(many, "a.yaml")) == []
     rented = many.replace("{engine: postgresql}", "{engine: postgresql, managed: true}")
-    assert [p.key for p in support.unsupported(loads(rented, "a.yaml"))] == ["database.managed"]
+    assert support.unsupported(loads(rented, "a.yaml")) == []
 
 
 def test_a_size_is_for_a_managed_database() -> None:

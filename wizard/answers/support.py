@@ -157,10 +157,6 @@ def _production(answers: Answers) -> Iterator[Problem]:
         yield Problem(
             ("application", "kind"), f"'{kind}' in production mode", "wordpress, php, static"
         )
-    if answers.database.engine == "postgresql" and answers.database.managed:
-        # not tried
-        found = "true with postgresql in production mode"
-        yield Problem(("database", "managed"), found, "false")
     if kind in ("php", "static") and answers.application.source.kind == "backup":
         # not tried: its folders are in the bucket there
         allowed = "repository; begin in development mode"
