@@ -1,5 +1,6 @@
 # What a person and CI need: `make demo`, `make demo-stop`, `make test`, `make bench`.
-# Everything that is missing is named before it is installed; nothing else of the computer changes.
+# Everything that is missing is named before it is installed, and the one setting that tests raise
+# before it is; nothing else of the computer changes.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -92,6 +93,15 @@ demo-clean: $(VENV)/installed
 	@if [ -d $(BUILD_USB_HOME)/deployments/demo ]; then $(MAKE) --no-print-directory demo-stop; fi
 	@$(SUDO) rm -rf $(REHEARSAL)
 
+# each machine watches files seven times over, and tests have twenty machines at a time
+WATCHES := /proc/sys/fs/inotify/max_user_instances
+.PHONY: watches
+watches:
+	@if [ "$$(cat $(WATCHES))" -lt 512 ]; then \
+	  echo "Setting fs.inotify.max_user_instances=1024 until this computer is started again"; \
+	  echo 1024 | $(SUDO) tee $(WATCHES) >/dev/null || echo "That failed; tests may want it" >&2; \
+	fi
+
 .PHONY: lint types contracts unit test test-image check bench lock format
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
@@ -108,7 +118,7 @@ unit: $(VENV)/installed-dev
 
 check: lint types contracts unit
 
-test: apt-rehearsal apt-test apt-image lint types contracts
+test: apt-rehearsal apt-test apt-image watches lint types contracts
 	env -u BUILD_USB_HOME BUILD_USB_PICTURES=$(CURDIR)/dist/pictures \
 	  $(VENV)/bin/pytest $(SIDE_BY_SIDE) -m 'not image_long'
 
