@@ -3,6 +3,7 @@ emulated DNS API."""
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +24,14 @@ Lookup = Callable[[str], tuple[int, list[str]]]
 
 class NameServer:
     """A context manager; `address` is what clients connect to. `servers`: the name servers of
-    zones, as a resolver tells them."""
+    zones, as a resolver tells them. `line`: where it listens; else on a port of this computer."""
 
-    def __init__(self, lookup: Lookup, servers: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        servers: Mapping[str, Sequence[str]] | None = None,
+        line: socket.socket | None = None,
+    ) -> None:
         outer = self
         self._lookup = lookup
         self.servers = servers or {}
@@ -44,8 +50,11 @@ class NameServer:
             def handle_error(self, *_: object) -> None:
                 """Clients that go away are part of the tests."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.address: tuple[str, int] = ("127.0.0.1", self._server.server_address[1])
+        line = line or socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = line.getsockname()
+        self._server = Server(self.address, Handler, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = line
 
     def answer(self, query: dns.message.Message) -> dns.message.Message:
         answer = dns.message.make_response(query)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from tests.emulators.nameserver import NameServer
 from tests.image.image import Image
 from tests.image.internal_disks import run
 from tests.image.machine import START, Computer, Machine
 from tests.lab.deployments import PASSPHRASE
 from tests.lab.laboratory import Laboratory
-from tests.lab.test_cloud_deployment import Cloud, left, opened, trusting
+from tests.lab.test_cloud_deployment import ZONE, Cloud, left, opened, page
+from wizard.lab import addresses
+from wizard.lab.namespaces import OtherNetwork
 
 pytestmark = [pytest.mark.image, pytest.mark.image_long]
 
@@ -32,6 +39,7 @@ ExecStart=
 ExecStart=/opt/build-usb/bin/python /run/test/driver.py
 Environment=BUILD_USB_DIGITALOCEAN_URL={environment[BUILD_USB_DIGITALOCEAN_URL]}
 Environment=BUILD_USB_DIGITALOCEAN_STORAGE_URL={environment[BUILD_USB_DIGITALOCEAN_STORAGE_URL]}
+Environment=BUILD_USB_RESOLVER={resolver[0]}:{resolver[1]}
 """
 # there is no internet here to ask whether it is there
 TMPFILES = r"""d /run/test 0755
@@ -54,15 +62,28 @@ def keys_stick(path: Path, secrets: dict[str, str]) -> Path:
     return path
 
 
-def credentials(cloud: Cloud) -> dict[str, str]:
+@contextmanager
+def delegating(laboratory: Laboratory) -> Iterator[tuple[str, int]]:
+    """Tell in the lab's network, as the world's resolvers do, which servers have the zone; yield
+    where."""
+    descriptor = os.open(f"/proc/{laboratory.processes()[-1]}/ns/net", os.O_RDONLY)
+    try:
+        line = OtherNetwork(descriptor).run(lambda: socket.create_server((addresses.SERVICES, 0)))
+        with NameServer(lambda _: (0, []), {ZONE: [addresses.SERVICES]}, line) as resolver:
+            yield resolver.address
+    finally:
+        os.close(descriptor)
+
+
+def credentials(cloud: Cloud, resolver: tuple[str, int]) -> dict[str, str]:
     """Return what the computer's firmware tables tell the image of the emulated cloud."""
-    services = cloud.laboratory.provider.services("cloud.test")
+    services = cloud.laboratory.provider.services(ZONE)
     assert services.acme
     return {
         "tmpfiles.extra": TMPFILES,
         "tmpfiles.driver": DRIVER.format(authority=asdict(services.acme)),
         "systemd.unit-dropin.build-usb-headless.service": DROP_IN.format(
-            environment=cloud.environment
+            environment=cloud.environment, resolver=resolver
         ),
     }
 
@@ -74,7 +95,10 @@ def test_answers_become_a_site_on_a_cloud(
     is on the stick, the computer is off; and the deployment is taken over elsewhere."""
     stick = image.stick(tmp_path / "stick.img")
     place = image.fat(stick, 3)
-    with opened(laboratory, tmp_path, "digitalocean") as cloud:
+    with (
+        opened(laboratory, tmp_path, "digitalocean") as cloud,
+        delegating(laboratory) as resolver,
+    ):
         secrets = {"cloud": cloud.environment["DIGITALOCEAN"], "space": cloud.environment["SPACES"]}
         answers = cloud.answers.read_text()
         for variable, name in (("DIGITALOCEAN", "cloud"), ("SPACES", "space")):
@@ -87,7 +111,7 @@ def test_answers_become_a_site_on_a_cloud(
             image.direct("h", "buildusb.after=poweroff"),
             keys=keys_stick(tmp_path / "keys.img", secrets),
             network=Path(f"/proc/{laboratory.processes()[-1]}/ns/net"),
-            credentials=credentials(cloud),
+            credentials=credentials(cloud, resolver),
         )
         with Machine(tmp_path / "computer", computer) as machine:
             machine.serial.wait("^BUILDUSB: headless started", START)
@@ -115,12 +139,6 @@ def test_answers_become_a_site_on_a_cloud(
         # the stick kept nothing; who has the answers, the keys and the passphrase takes it over
         cloud.run("adopt", cloud.answers)
         (web,) = (m for m in laboratory.provider.machines("demo") if m.name == "web1")
-        with trusting(cloud) as visitor:
-            page = visitor.get(
-                f"https://{web.access_address}/",
-                headers={"Host": "www.cloud.test"},
-                extensions={"sni_hostname": "www.cloud.test"},
-            )
-        assert "A site on a cloud" in page.text
+        assert "A site on a cloud" in page(cloud, web).text
         cloud.run("destroy", "--yes", "demo")
         assert left(cloud.api) == {}
