@@ -28,9 +28,10 @@ python=/usr/bin/python3
 pip wheel $offline --no-deps --wheel-dir /mnt/built /mnt/project
 chroot "$root" python3 -m venv --without-pip /opt/build-usb
 python=/opt/build-usb/bin/python
-# what the locks name, and of that only what a stick needs: no `rehearsal`
+# what the locks name, and of that only what a stick needs: no `rehearsal`; also what lies beside the
+# tools' pip, which would count as installed
 # shellcheck disable=SC2086
-pip install $offline --find-links /mnt/built --no-compile --no-warn-script-location build-usb
+pip install --ignore-installed $offline --find-links /mnt/built --no-compile --no-warn-script-location build-usb
 site=$(echo product/opt/build-usb/lib/python3*/site-packages)
 rm -rf "$site"/*/tests "$site"/*/test "$site"/greenlet/*.h product/opt/build-usb/include
 # descriptions of Amazon's 400 services: those that our code names, and what signing in needs
@@ -43,6 +44,21 @@ chroot "$root" /opt/build-usb/bin/python -I -m compileall -q -j 0 \
     --invalidation-mode unchecked-hash /opt/build-usb/lib
 chroot "$root" env -i HOME=/nonexistent PATH=/usr/bin:/bin /opt/build-usb/bin/build-usb --help \
     > /dev/null
+chroot "$root" /opt/build-usb/bin/python -I - <<'PYTHON'
+# what is missing would be missed on the stick only, in the midst of a deployment
+import sys
+from importlib.metadata import distributions
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+there = {canonicalize_name(found.metadata["Name"]) for found in distributions()}
+for found in distributions():
+    for wanted in map(Requirement, found.requires or ()):
+        needed = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+        if needed and canonicalize_name(wanted.name) not in there:
+            sys.exit(f"{found.metadata['Name']} needs {wanted.name}, which is not in the image")
+PYTHON
 chroot "$root" /opt/build-usb/bin/python -I - > live/product.packages <<'PYTHON'
 from importlib.metadata import distributions
 
