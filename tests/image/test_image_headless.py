@@ -19,8 +19,10 @@ from tests.image.machine import START, Computer, Machine
 from tests.lab.deployments import PASSPHRASE
 from tests.lab.laboratory import Laboratory
 from tests.lab.test_cloud_deployment import ZONE, Cloud, left, opened, page
+from wizard.home.home import Home
 from wizard.lab import addresses
 from wizard.lab.namespaces import OtherNetwork
+from wizard.secrets import Secret
 
 pytestmark = [pytest.mark.image, pytest.mark.image_long]
 
@@ -140,5 +142,10 @@ def test_answers_become_a_site_on_a_cloud(
         cloud.run("adopt", cloud.answers)
         (web,) = (m for m in laboratory.provider.machines("demo") if m.name == "web1")
         assert "A site on a cloud" in page(cloud, web).text
+        # its answers name the secrets by the names that they have in a home
+        home = Home.open(tmp_path / "home")
+        kept = home.vault(home.unlock(Secret(PASSPHRASE)))
+        for name, value in secrets.items():
+            kept.set(name, Secret(value))
         cloud.run("destroy", "--yes", "demo")
         assert left(cloud.api) == {}
