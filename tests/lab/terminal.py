@@ -12,6 +12,8 @@ from pathlib import Path
 
 PATIENCE = 120.0
 """Seconds that a program on a busy computer may take to draw."""
+STILL = 0.5
+"""Seconds after which a cursor that has not moved is where the program wants it."""
 
 
 class Terminal:
@@ -84,9 +86,22 @@ class Terminal:
                     raise
 
     def wait_at(self, wanted: str, seconds: float = PATIENCE) -> str:
-        """Return the screen as soon as the cursor is in a line with `wanted`: what is pressed
-        before the focus is there may go elsewhere."""
-        return self.wait(lambda shown: wanted in self.line(shown), seconds)
+        """Return the screen as soon as the cursor stands still in a line with `wanted`: what is
+        pressed before the focus is there may go elsewhere."""
+        ends = time.monotonic() + seconds
+        while wanted not in self.still():
+            assert time.monotonic() < ends, f"not at {wanted!r} after {seconds} s:\n{self.screen()}"
+        return self.screen()
+
+    def still(self) -> str:
+        """Return the line that the cursor is in when it has been there for a moment: while a screen
+        is drawn it passes through others."""
+        line, since = self.line(), time.monotonic()
+        while time.monotonic() - since < STILL:
+            time.sleep(0.05)
+            if (now := self.line()) != line:
+                line, since = now, time.monotonic()
+        return line
 
     def line(self, shown: str | None = None) -> str:
         """Return the line that the cursor is in, of the screen as it is now or was `shown`."""
