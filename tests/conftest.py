@@ -14,25 +14,20 @@ from tests import quick_age
 
 ALONE = (
     (  # up to nine machines at a time
-        "tests/lab/test_production",
-        "tests/lab/test_promotion.py",
-    ),
-    (
-        "tests/lab/test_backups.py",
         "tests/lab/test_baselines.py",
         "tests/lab/test_chaos.py",
-        "tests/lab/test_cloud_",
-        "tests/lab/test_from_backup.py",
-        "tests/lab/test_managed_database.py",
-        "tests/lab/test_own_code.py",
-        "tests/lab/test_proxied_production.py",
-        "tests/lab/test_second_storage.py",
+        "tests/lab/test_journey.py",
+        "tests/lab/test_production",
+        "tests/lab/test_promotion.py",
+        "tests/lab/test_shared_folder.py",
+        "tests/lab/test_trouble.py",
     ),
-    ("tests/image/",),
     ("tests/lab/", "tests/contract/test_providers.py"),
+    ("tests/image/",),
 )
-"""Tests of each of these run one after the other, and take about as long as those of the next; what
-of the labs is not named begins where the image's end. They take longest, so they begin first."""
+"""Tests of each of these run one after the other: two labs at a time (with three, machines wait for
+two cores so long that they are taken for dead), in halves that take about as long, and one image.
+They take longest, so they begin first."""
 
 
 class Scheduling(LoadScopeScheduling):

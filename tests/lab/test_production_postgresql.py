@@ -146,6 +146,7 @@ def test_the_database_knows_the_webservers_that_there_are(site: Site) -> None:
     with Browser(site.rehearsal.state()) as visitor:
         assert visitor.get("/").text == "TLSv1.3</html>"
         visitor.get("/?write=kept")
+        site.until("two serve", lambda: len(site.serving()) == 2, 60)
         one, other = sorted(site.serving())
         cookie = sessions_and_files_are_the_same(site, one, other)
         site.visitors.take()
