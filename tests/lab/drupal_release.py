@@ -11,6 +11,8 @@ AUTOLOAD = r"""<?php
 $known = [
     'Drupal' => 'core/lib/Drupal.php',
     'Symfony\Component\HttpFoundation\Request' => 'vendor/Request.php',
+    'Drupal\user\Storage' => 'core/modules/user/Storage.php',
+    'Drupal\user\RoleStorage' => 'core/modules/user/RoleStorage.php',
 ];
 spl_autoload_register(function ($class) use ($known) {
     $core = 'core/lib/' . strtr($class, '\\', '/') . '.php';
@@ -44,6 +46,27 @@ class Drupal {
             public function getPendingUpdateFunctions() {
                 $known = Drupal::kept('post_update', 'existing_updates') ?? [];
                 return array_diff(['system_post_update_titles_SCHEMA'], $known);
+            }
+        };
+    }
+    public static function state() {
+        return new class {
+            public function get($name) { return Drupal::kept('state', $name); }
+            public function set($name, $value) { Drupal::keep('state', $name, $value); }
+        };
+    }
+    public static function database() {
+        return new class {
+            public function schema() { return $this; }
+            public function tableExists($table) { return $table === 'sessions'; }
+            public function truncate($table) { return $this; }
+            public function execute() { Drupal::$database->exec('DELETE FROM sessions'); }
+        };
+    }
+    public static function entityTypeManager() {
+        return new class {
+            public function getStorage($kind) {
+                return $kind === 'user' ? new Drupal\user\Storage() : new Drupal\user\RoleStorage();
             }
         };
     }
@@ -113,6 +136,65 @@ class DrupalKernel {
     }
 }
 """
+SITE_SETTINGS = r"""<?php
+namespace Drupal\Core\Site;
+
+class Settings {
+    public static function getHashSalt() {
+        return \Drupal\Core\DrupalKernel::$settings['hash_salt'];
+    }
+}
+"""
+USERS = r"""<?php
+namespace Drupal\user;
+
+class Storage {
+    public function loadByProperties(array $wanted) {
+        [$column] = array_keys($wanted);
+        $ask = \Drupal::$database->prepare("SELECT * FROM users_field_data WHERE $column = ?");
+        $ask->execute([$wanted[$column]]);
+        $found = $ask->fetchAll(\PDO::FETCH_ASSOC);
+        return array_column(array_map(fn ($row) => new User($row), $found), null, 'uid');
+    }
+    public function create(array $values) {
+        return new User($values + ['uid' => null, 'pass' => '']);
+    }
+}
+class User {
+    public $uid;
+    private array $roles = [];
+    public function __construct(private array $row) { $this->uid = $row['uid']; }
+    public function id() { return $this->uid; }
+    public function addRole($role) { $this->roles[] = $role; }
+    public function setPassword($password) {
+        $this->row['pass'] = password_hash($password, PASSWORD_DEFAULT);
+        return $this;
+    }
+    public function activate() { return $this; }
+    public function save() {
+        $database = \Drupal::$database;
+        $this->uid ??= 1 + $database->query('SELECT MAX(uid) FROM users_field_data')->fetchColumn();
+        $database->exec('DELETE FROM users_field_data WHERE uid = ' . (int) $this->uid);
+        $database->prepare('INSERT INTO users_field_data VALUES (?, ?, ?, ?)')
+            ->execute([$this->uid, $this->row['name'], $this->row['pass'], $this->row['mail']]);
+        foreach ($this->roles as $role) {
+            $database->prepare('INSERT INTO user__roles VALUES (?, ?)')
+                ->execute([$this->uid, $role]);
+        }
+    }
+}
+"""
+ROLES = r"""<?php
+namespace Drupal\user;
+
+class RoleStorage {
+    public function loadByProperties(array $wanted) {
+        $wanted === ['is_admin' => true] || exit(1);
+        $role = new class { public function id() { return 'administrator'; } };
+        return ['administrator' => $role];
+    }
+}
+"""
 UPDATE_KERNEL = r"""<?php
 namespace Drupal\Core\Update;
 
@@ -142,6 +224,7 @@ function install_drupal($class_loader, $settings = [], ?callable $callback = NUL
         "key_value (collection VARCHAR(128), name VARCHAR(128), value $blob)",
         "sessions (sid VARCHAR(128) PRIMARY KEY, uid INT)",
         "users_field_data (uid INT, name VARCHAR(60), pass VARCHAR(255), mail VARCHAR(254))",
+        "user__roles (entity_id INT, roles_target_id VARCHAR(64))",
         "node_field_data (nid $serial PRIMARY KEY, title VARCHAR(255))",
     ] as $table) {
         $database->exec("CREATE TABLE $table");
@@ -290,6 +373,9 @@ def files(number: int, *, breaks: bool = False) -> dict[str, str]:
             "SCHEMA", schema
         ),
         "core/lib/Drupal/Core/DrupalKernel.php": KERNEL,
+        "core/lib/Drupal/Core/Site/Settings.php": SITE_SETTINGS,
+        "core/modules/user/Storage.php": USERS,
+        "core/modules/user/RoleStorage.php": ROLES,
         "core/lib/Drupal/Core/Update/UpdateKernel.php": UPDATE_KERNEL,
         "core/includes/install.core.inc": INSTALL.replace("SCHEMA", schema),
         "core/includes/install.inc": INSTALL_INC,

@@ -14,8 +14,11 @@ import yaml
 from tests.lab import drupal_release
 from tests.lab.deployments import REHEARSAL, Browser, Rehearsal
 from tests.lab.moodle_release import pack
+from tests.lab.test_own_code import files_of
+from wizard.engine.state import load as load_state
 
 pytestmark = pytest.mark.lab
+COPY = "copy.rehearsal.test"
 CONTENT = bytes(range(256)) * 4096
 PSQL = (
     "PGSERVICEFILE=/etc/build-usb/database-service.conf "
@@ -33,12 +36,41 @@ class Drupal:
         self.values: dict[str, Any] = yaml.safe_load(REHEARSAL.read_text())
         self.values["application"]["kind"] = "drupal"
         self.values["backups"] = {"periods": ["daily"]}
+        self.releases: dict[tuple[int, bool], dict[str, str]] = {}
+
+    def release(self, number: int, breaks: bool = False) -> dict[str, str]:
+        """Return a release, packed once: packed again it has another checksum."""
+        if (number, breaks) not in self.releases:
+            archive = self.folder / f"drupal-11.3.{number}{'-breaks' * breaks}.tar.gz"
+            contents = drupal_release.files(number, breaks=breaks)
+            digest = pack(archive, contents, f"drupal-11.3.{number}")
+            self.releases[number, breaks] = {"file": str(archive), "sha256": digest}
+        return self.releases[number, breaks]
+
+    def begin(self, number: int, user: str, check: bool = True) -> Any:
+        """Deploy `copy`, which begins with the last point of `demo`: another name and domain."""
+        source = {"kind": "backup", "period": "manual", "deployment": "demo"}
+        application = {
+            **self.values["application"],
+            "admin": {"user": user, "email": f"{user}@copy.test"},
+            "source": {**source, "release": self.release(number)},
+        }
+        copy = {"name": "copy", "domain": {"name": COPY}, "application": application}
+        answers = self.folder / "copy.yaml"
+        answers.write_text(yaml.safe_dump({**self.values, **copy}))
+        return self.site.run("deploy", answers, "--json", "--yes", check=check)
+
+    def copy(self) -> Any:
+        return load_state(self.site.home / "deployments" / "copy" / "state.json")
+
+    def in_copy(self, machine: str, command: str, stdin: str = "") -> str:
+        return self.site.on(machine, command, stdin, "copy")
+
+    def secret(self, name: str) -> str:
+        return self.site.run("secret", name, "--deployment", "copy").stdout.strip()
 
     def deploy(self, number: int, check: bool = True, breaks: bool = False) -> Any:
-        archive = self.folder / f"drupal-11.3.{number}.tar.gz"
-        contents = drupal_release.files(number, breaks=breaks)
-        digest = pack(archive, contents, f"drupal-11.3.{number}")
-        release = {"file": str(archive), "sha256": digest}
+        release = self.release(number, breaks)
         self.values["application"]["source"] = {"kind": "fresh", "release": release}
         answers = self.folder / "answers.yaml"
         answers.write_text(yaml.safe_dump(self.values))
@@ -51,12 +83,18 @@ def drupal(tmp_path: Path) -> Iterator[Drupal]:
     try:
         yield found
     finally:
+        if (found.site.home / "deployments" / "copy").exists():
+            found.site.run("destroy", "--yes", "copy")
         found.site.run("destroy", "--yes", "demo")
 
 
 def log_in(visitor: Browser, site: Rehearsal) -> None:
-    login = {"name": "editor", "pass": site.secrets()["admin_password"].reveal()}
-    assert visitor.client.post("/user/login", data=login).text == "logged in"
+    assert answer_to(visitor, "editor", site.secrets()["admin_password"].reveal()) == "logged in"
+
+
+def answer_to(visitor: Browser, name: str, password: str) -> str:
+    login = {"name": name, "pass": password}
+    return str(visitor.client.post("/user/login", data=login).text)
 
 
 def test_drupal_is_installed_upgraded_and_back_when_an_upgrade_fails(drupal: Drupal) -> None:
@@ -129,6 +167,46 @@ def test_drupal_is_installed_upgraded_and_back_when_an_upgrade_fails(drupal: Dru
     found = site.on("web1", f"grep -rlF '{password}' /etc /srv /var/log; true")
     assert found == "", "the administrator's password is in no file"
 
+    # another deployment begins with that point; of another release nothing is put there
+    kept = files_of(site.on)
+    refused = drupal.begin(1, "keeper", check=False)
+    assert refused.returncode != 0
+    assert f"was made of the release {live[:16]}" in refused.stderr
+    assert "a database cannot be downgraded" in refused.stderr
+    assert drupal.in_copy("db1", PSQL, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+        ).strip() == "0"  # fmt: skip
+    begun = drupal.begin(2, "keeper")
+    assert "texts in the database are as they were" in begun.stdout
+    assert drupal.copy().content == known[-1]["name"]
+    assert files_of(drupal.in_copy) == kept
+    assert drupal.in_copy("db1", PSQL, "SELECT count(*) FROM sessions").strip() == "0"
+    assert site.on("db1", PSQL, "SELECT count(*) FROM sessions").strip() == "1"
+    with Browser(drupal.copy()) as visitor:
+        assert visitor.host == COPY
+        assert visitor.get("/").text == "My first site 11.3.2"
+        assert visitor.get("/node").text == "Botany"
+        assert visitor.get("/sites/default/files/a.txt").content == CONTENT
+        assert visitor.get("/system/files/a.txt").status_code == 403
+        # its own administrator was made; others log in as before
+        assert answer_to(visitor, "editor", password) == "logged in"
+        assert answer_to(visitor, "keeper", drupal.secret("admin_password")) == "logged in"
+        assert visitor.get("/system/files/a.txt").content == CONTENT
+        roles = "SELECT name FROM users_field_data JOIN user__roles ON uid = entity_id"
+        assert drupal.in_copy("db1", PSQL, roles).strip() == "keeper"
+        # once: who is logged in stays so, and a newer release has a restore point of its own
+        assert "is what was before" in drupal.begin(3, "keeper").stdout
+        assert visitor.get("/").text == "My first site 11.3.3"
+        assert visitor.get("/system/files/a.txt").content == CONTENT
+        assert drupal.in_copy("db1", PSQL, roles).strip() == "keeper"
+    settings = "cat /srv/site/settings/drupal.php"
+    salts = [
+        [line for line in on("web1", settings).splitlines() if "hash_salt" in line]
+        for on in (site.on, drupal.in_copy)
+    ]
+    assert len(salts[0]) == len(salts[1]) == 1
+    assert salts[0] != salts[1]
+    assert drupal.secret("database_password") in drupal.in_copy("web1", settings)
+
 
 def test_drupal_begins_again_with_mariadb_where_it_was_killed(drupal: Drupal) -> None:
     site = drupal.site
@@ -150,3 +228,15 @@ def test_drupal_begins_again_with_mariadb_where_it_was_killed(drupal: Drupal) ->
         "db1", "mariadb -N drupal", "SELECT value FROM key_value WHERE name = 'install_task'"
     )
     assert "done" in found
+
+    # another deployment begins with it, whose administrator has the name of one who is there
+    site.run("backup")
+    old = site.secrets()["admin_password"].reveal()
+    drupal.begin(1, "editor")
+    assert drupal.in_copy("db1", "mariadb -N drupal", "SELECT count(*) FROM sessions") == "0\n"
+    with Browser(drupal.copy()) as visitor:
+        assert visitor.get("/").text == "My first site 11.3.1"
+        assert answer_to(visitor, "editor", old) == "no"
+        assert answer_to(visitor, "editor", drupal.secret("admin_password")) == "logged in"
+    counted = "SELECT count(*) FROM users_field_data"
+    assert drupal.in_copy("db1", "mariadb -N drupal", counted) == "1\n"

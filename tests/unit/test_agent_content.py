@@ -147,6 +147,23 @@ def test_folders_that_come_later_are_made_and_the_code_is_told(
     assert repository.put == ["daily-2026-11-21"]
 
 
+def test_a_point_of_another_release_is_not_put_here(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Repository(monkeypatch, tables=[])
+    other, own = "f" * 64, "0123456789abcdef" + "f" * 48
+    with pytest.raises(AgentError, match="of the release 0123456789abcdef, the answers name ffff"):
+        content.begin({**ORDER, "release": other}, places)
+    assert repository.put == []
+    assert not (places.state / "content.json").exists()
+    for state in ("done", "known"):
+        assert content.begin({**ORDER, "release": own}, places)["state"] == state
+    # what was put here is of that release for ever
+    with pytest.raises(AgentError, match="cannot be downgraded"):
+        content.begin({**ORDER, "release": other}, places)
+    assert repository.put == ["daily-2026-11-21"]
+
+
 @pytest.mark.parametrize("missing", ["backup", "password", "credentials"])
 def test_half_an_order_is_refused(missing: str, places: Places) -> None:
     with pytest.raises(AgentError, match="not understood"):

@@ -117,6 +117,11 @@ def with_code(backup: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**backup, "code": {key: value for key, value in own.items() if key != "kind"}}
 
 
+def with_release(source: dict[str, Any], release: dict[str, Any]) -> dict[str, Any]:
+    """Return a source that says of which release it is."""
+    return {**source, "release": release}
+
+
 @st.composite
 def documents(draw: DrawFn) -> dict[str, Any]:
     """Any valid document, as plain data."""
@@ -128,15 +133,16 @@ def documents(draw: DrawFn) -> dict[str, Any]:
     zone = draw(FQDN)
     dns = draw(st.sampled_from(["rfc2136", "cloudflare", "route53", "none"]))
     release = {"sha256": "0" * 64}
-    fresh = st.just({"kind": "fresh"})
+    fresh, backup = st.just({"kind": "fresh"}), BACKUP
     if kind in RELEASED:
         there = [{"url": "https://moodle.test/moodle.tgz"}, {"file": "/srv/moodle.tgz"}]
-        fresh = st.sampled_from(there).map(lambda at: {"kind": "fresh", "release": release | at})
+        of = st.sampled_from(there).map(lambda at: release | at)
+        fresh, backup = (st.builds(with_release, source, of) for source in (fresh, backup))
     own = STATIC if kind == "static" else OWN
     source = draw(
         st.one_of(own, BASELINE, st.builds(with_code, BACKUP, own))
         if kind in ("php", "static")
-        else st.one_of(fresh, BASELINE, BACKUP)
+        else st.one_of(fresh, BASELINE, backup)
     )
     low, count, high = sorted(draw(st.tuples(*[st.integers(1, 50)] * 3)))
     ports = draw(st.lists(PORT, min_size=2, max_size=2, unique=True))

@@ -158,3 +158,16 @@ def test_what_began_with_a_backup_is_released_too_and_nothing_is_put_over_a_site
     assert against(answers(repository), answers(backup)).kept == ()
     assert against(answers(backup), answers(repository)).kept
     assert against(answers(other), answers(backup)).kept
+
+
+def test_a_release_that_began_with_a_backup_is_upgraded() -> None:
+    def drupal(source: str, sha256: str) -> Answers:
+        release = f"release: {{file: /d.tar.gz, sha256: {sha256 * 64}}}"
+        return answers(
+            ("kind: wordpress", f"kind: drupal\n  source: {{kind: {source}, {release}}}")
+        )
+
+    began = drupal("backup, period: daily", "0")
+    assert against(drupal("backup, period: daily", "1"), began).kept == ()
+    assert against(drupal("fresh", "1"), began).kept == ()
+    assert against(drupal("backup, period: weekly", "0"), began).kept

@@ -20,6 +20,7 @@ from wizard.engine import release
 from wizard.errors import AnswersError, NotSupportedError, UsageError
 from wizard.machines.certificates import self_signed
 from wizard.paths import config_templates
+from wizard.plan import build
 
 REHEARSAL = (config_templates() / "answers" / "rehearsal.yaml").read_text()
 SHA = "0" * 64
@@ -178,8 +179,30 @@ def test_answers_name_the_release() -> None:
         with pytest.raises(AnswersError) as refused:
             loads(text, "a.yaml")
         assert said in str(refused.value)
-    with pytest.raises(NotSupportedError, match="'backup' for moodle"):
-        refuse_unsupported(loads(moodle("source: {kind: backup, period: daily}"), "a.yaml"))
+
+
+def test_a_backup_names_the_release_it_was_made_of() -> None:
+    backup = SOURCE.replace("kind: fresh", "kind: backup, period: daily")
+    drupal = moodle(backup).replace("kind: moodle", "kind: drupal")
+    found = loads(drupal, "a.yaml")
+    refuse_unsupported(found)
+    assert found.application.code == found.application.source.release  # type: ignore[union-attr]
+    about = list(build._about(found))
+    said = "a backup that was made of another release is refused; texts in its database are not to"
+    assert [text for text in about if text.startswith(said)] == about[-1:]
+    wrong = {
+        drupal.replace(f", release: {{url: 'https://moodle.test/m.tgz', sha256: {SHA}}}", ""): (
+            "null for the application 'drupal'"
+        ),
+        drupal.replace("kind: drupal", "kind: wordpress"): "release for the application 'wordp",
+    }
+    for text, problem in wrong.items():
+        with pytest.raises(AnswersError) as refused:
+            loads(text, "a.yaml")
+        assert problem in str(refused.value)
+    for kind in ("moodle", "joomla"):
+        with pytest.raises(NotSupportedError, match=f"'backup' for {kind}"):
+            refuse_unsupported(loads(drupal.replace("kind: drupal", f"kind: {kind}"), "a.yaml"))
 
 
 def test_each_project_packs_its_own_way(tmp_path: Path) -> None:

@@ -94,18 +94,18 @@ def _application(answers: Answers) -> Iterator[Problem]:
             "application.kind",
         )
     release = getattr(source, "release", None)
-    if kind in RELEASED and source.kind == "fresh" and release is None:
+    if kind in RELEASED and source.kind in ("fresh", "backup") and release is None:
         yield _problem(
             "application.source.release",
             f"null for the application '{kind}'",
-            "url (or file) and sha256 of a release: none comes with Debian",
+            "url (or file) and sha256 of a release: none comes with Debian, or in a backup",
             "application.kind",
         )
-    if kind == "wordpress" and release is not None:
+    if kind not in RELEASED and release is not None:
         yield _problem(
             "application.source.release",
-            "a release for the application 'wordpress'",
-            f"{_LEAVE_OUT}; it is Debian's package",
+            f"a release for the application '{kind}'",
+            f"{_LEAVE_OUT}; {'own code has none' if own else 'its package is that of Debian'}",
             "application.kind",
         )
     if kind == "moodle" and not re.fullmatch("[a-z0-9._@-]+", answers.application.admin.user):

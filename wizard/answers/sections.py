@@ -246,6 +246,9 @@ class Backup(Section):
     code: Code | None = Field(
         None, description="The repository of its code, for php and static: backups hold none."
     )
+    release: Release | None = Field(
+        None, description="The release it was made of, for drupal: backups hold none."
+    )
 
 
 class _FromRepository(BaseModel):
@@ -277,7 +280,7 @@ class Application(Section):
             case Code():
                 return self.source
             case Backup():
-                return self.source.code
+                return self.source.code or self.source.release
             case Fresh():
                 return self.source.release
             case _:

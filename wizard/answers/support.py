@@ -72,7 +72,7 @@ MANAGED: Mapping[str, tuple[str, ...]] = {
 """The engines of managed databases that work, by provider."""
 
 BEGIN_WITH: Mapping[str, tuple[str, ...]] = {
-    "backup": ("wordpress", "php", "static"),
+    "backup": ("wordpress", "drupal", "php", "static"),
     "baseline": ("wordpress",),
 }
 """The applications that can begin with content, by the kind of source."""

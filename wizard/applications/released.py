@@ -127,6 +127,7 @@ class Released:
             "email": app.admin_email,
             "password": job.secrets["admin_password"].reveal(),
             "host": job.hosts[0],
+            "restored": app.restored,
         }
 
 

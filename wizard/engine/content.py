@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from wizard.agent.points import DATABASE, FILES
-from wizard.answers.sections import Backup, Code
+from wizard.answers.sections import Backup
 from wizard.applications import application
 from wizard.engine import agents, baseline_put, code, gather, open
 from wizard.engine.backups import LONGEST, keepers, kept_password
@@ -124,8 +124,7 @@ def _about(context: Context, answer: dict[str, Any]) -> Iterator[str]:
     """Yield what a person has to know of what was put there."""
     if answer.get("naming"):
         yield f"{answer['naming']} files name the old domain, such as {answer['files'][0]}"
-    own = isinstance(context.answers.application.code, Code)
-    if own and DATABASE in keepers(context):
+    if code.wanted(context) and DATABASE in keepers(context):
         yield "texts in the database are as they were: where they name the old domain they still do"
     made, now = str(answer.get("code", "")), context.code.settings.digest if context.code else ""
     if made and now and not now.startswith(made):
@@ -143,6 +142,7 @@ def _begin(context: Context, part: str, own: dict[str, Any], point: str = "") ->
         "backup": {**place, "part": part, "parts": list(keepers(context)), **own},
         "password": _password(context, source).reveal(),
         "credentials": machines.credentials(storage.access_key, storage.secret_key.reveal()),
+        "release": source.release.sha256 if source.release else "",
         "point": point,
         "period": source.period,
         # the whole of that minute

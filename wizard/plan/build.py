@@ -213,12 +213,12 @@ def _about(answers: Answers) -> Iterator[str]:
             f"plugins and themes are the same on all webservers{come}; nobody changes them in "
             "WordPress: build-usb carry brings those of another deployment"
         )
-    if (
-        answers.application.kind in ("php", "static")
-        and answers.application.source.kind == "backup"
-    ):
+    if answers.application.source.kind == "backup" and answers.application.code:
         texts = "; texts in its database are not touched" if needs_database(answers) else ""
-        yield f"the code is the repository's, whatever the backup was made of{texts}"
+        if answers.application.source.release:
+            yield f"a backup that was made of another release is refused{texts}"
+        else:
+            yield f"the code is the repository's, whatever the backup was made of{texts}"
 
 
 def with_webservers(plan: Plan, names: tuple[str, ...]) -> Plan:

@@ -141,7 +141,8 @@ def _released_anew(before: Answers, after: Answers) -> bool:
 
 
 def _content(source: object) -> Backup | None:
-    return source.model_copy(update={"code": None}) if isinstance(source, Backup) else None
+    code = {"code": None, "release": None}
+    return source.model_copy(update=code) if isinstance(source, Backup) else None
 
 
 def to_text(found: Difference) -> str:

@@ -52,9 +52,10 @@ def own_backup(draft: Draft) -> bool:
 
 
 def released(draft: Draft) -> bool:
-    """Apply to a fresh application of its project's release."""
+    """Apply to an application of its project's release, fresh or with a backup's content."""
     fresh = equals("application.source.kind", "fresh", default="fresh")
-    return fresh(draft) and draft.get("application.kind") in RELEASED
+    begins = fresh(draft) or backup(draft)
+    return begins and draft.get("application.kind") in RELEASED
 
 
 from_elsewhere = given("application.source.storage.provider")
