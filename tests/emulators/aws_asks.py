@@ -137,6 +137,8 @@ def _asked_tags(form: dict[str, str]) -> dict[str, dict[str, str]]:
 def of_route53(action: str, path: str, body: bytes) -> list[Ask]:
     """Return what a request to Route 53 needs; its paths end in the id of what it is about."""
     parts = path.strip("/").split("/")
+    if action == "DeleteHealthCheck":
+        return [Ask(f"route53:{action}", f"arn:aws:route53:::healthcheck/{parts[-1]}")]
     if "hostedzone" not in parts:
         return [Ask(f"route53:{action}")]
     zone = f"arn:aws:route53:::hostedzone/{parts[parts.index('hostedzone') + 1]}"

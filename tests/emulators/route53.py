@@ -1,8 +1,8 @@
 """Route 53: moto's, and in front of it the rules that moto does not have.
 
 A batch of changes is made whole or not at all, CREATE needs that nothing is there, DELETE all of
-what is there; a change is PENDING before it is INSYNC and served. Signatures, rights and the limit
-of requests are checked as well.
+what is there; a change is PENDING before it is INSYNC and served. Health checks are of
+route53_checks. Signatures, rights and the limit of requests are checked as well.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from werkzeug.wrappers import Request, Response
 
 from tests.emulators.aws_asks import of_route53
 from tests.emulators.aws_identity import Key
+from tests.emulators.route53_checks import NAMESPACE, Checks, Refusal
 from wizard.dns.hosted import ADDRESSES, kind_of
 
-NAMESPACE = "https://route53.amazonaws.com/doc/2013-04-01/"
 _X = f"{{{NAMESPACE}}}"
 ACTIONS = (
     ("GET", r"/hostedzonesbyname$", "ListHostedZonesByName"),
@@ -40,6 +40,9 @@ ACTIONS = (
     ("GET", r"/hostedzone/[^/]+/rrset$", "ListResourceRecordSets"),
     ("POST", r"/hostedzone/[^/]+/rrset/?$", "ChangeResourceRecordSets"),
     ("GET", r"/change/[^/]+$", "GetChange"),
+    ("GET", r"/healthcheck$", "ListHealthChecks"),
+    ("POST", r"/healthcheck$", "CreateHealthCheck"),
+    ("DELETE", r"/healthcheck/[^/]+$", "DeleteHealthCheck"),
 )
 
 
@@ -53,13 +56,6 @@ class Fault:
     code: str = ""
     status: int = 400
     times: int = 1
-
-
-@dataclass
-class Refusal(Exception):
-    code: str
-    message: str
-    status: int = 400
 
 
 @dataclass
@@ -90,6 +86,7 @@ class Route53Emulator:
     violations: list[str] = field(default_factory=list)
     feed: Callable[[list[tuple[str, int, str]]], None] | None = None
     accepted: int = 0
+    checks: Checks = field(default_factory=Checks)
 
     def __post_init__(self) -> None:
         self.account = "".join(secrets.choice("123456789") for _ in range(12))
@@ -165,7 +162,8 @@ class Route53Emulator:
                 for one in sets
                 if one.name == f"{name}." and one.type in ADDRESSES
             ]
-        return (int(found[0].ttl) if found else 0), [v for one in found for v in one.records]
+            given = self.checks.given(found)
+        return (int(found[0].ttl) if found else 0), [v for one in given for v in one.records]
 
     def fail(self, action: str, kind: str = "", **more: Any) -> None:
         self.faults.append(Fault(action, kind, **more))
@@ -192,6 +190,9 @@ class Route53Emulator:
                 response = self._change(request.path.split("/")[3], body)
             elif action == "GetChange":
                 response = self._status(request.path.split("/")[-1])
+            elif action.endswith(("HealthCheck", "HealthChecks")):
+                with self._lock:
+                    response = self.checks.answer(action, request, body)
             elif action == "Unknown":
                 self.violations.append(f"{request.method} {request.path}")
                 raise Refusal("InvalidAction", "not emulated", 404)
@@ -265,6 +266,8 @@ class Route53Emulator:
                 action = change.findtext(f"{_X}Action")
                 wanted = _record_set(change.find(f"{_X}ResourceRecordSet"))
                 problems += _problems(held, wanted)
+                if action != "DELETE":
+                    problems += self.checks.problems(wanted)
                 content, problem = _made(content, str(action), wanted)
                 problems += problem
             problems += _conflicts(held, content)
@@ -308,7 +311,7 @@ class Route53Emulator:
 
     def _publish(self, content: list[Any]) -> None:
         if self.feed is not None:
-            plain = [one for one in content if one.type in ADDRESSES]
+            plain = self.checks.given([one for one in content if one.type in ADDRESSES])
             self.feed([(s.name.rstrip("."), int(s.ttl), v) for s in plain for v in s.records])
 
 
@@ -338,6 +341,8 @@ def _record_set(element: Any) -> RecordSet:
             "Type": text("Type"),
             "TTL": int(text("TTL") or 0),
             "SetIdentifier": text("SetIdentifier"),
+            "MultiValueAnswer": text("MultiValueAnswer") == "true" or None,
+            "HealthCheckId": text("HealthCheckId"),
             "ResourceRecords": [e.text or "" for e in element.iter(f"{_X}Value")],
         }
     )
@@ -381,10 +386,15 @@ def _made(
         return [*rest, wanted], []
     if old is None:
         return content, [f"Tried to delete {named} but it was not found"]
-    if (sorted(old.records), old.ttl) != (sorted(wanted.records), wanted.ttl):
+    if _told(old) != _told(wanted):
         said = f"Tried to delete {named} but the values provided do not match the current values"
         return content, [said]
     return rest, []
+
+
+def _told(one: RecordSet) -> tuple[Any, ...]:
+    """Return what DELETE has to tell of a set, all of it."""
+    return sorted(one.records), one.ttl, one.multi_value_answer, one.health_check_id
 
 
 def _conflicts(zone: FakeZone, content: list[RecordSet]) -> list[str]:
@@ -396,6 +406,15 @@ def _conflicts(zone: FakeZone, content: list[RecordSet]) -> list[str]:
                 f"RRSet of type CNAME with DNS name {alias.name} is not permitted as it conflicts "
                 "with other records with the same DNS name"
             )
+    policies: dict[tuple[str, str], set[bool]] = {}
+    for one in content:
+        policies.setdefault((one.name, str(one.type)), set()).add(bool(one.set_identifier))
+    found += [
+        f"RRSet with DNS name {name}, type {kind}, SetIdentifier cannot be created as other RRSets "
+        "exist with the same name and type"
+        for (name, kind), kinds in policies.items()
+        if len(kinds) > 1
+    ]
     return found
 
 

@@ -154,6 +154,20 @@ def _dns(answers: Answers) -> Iterator[Problem]:
             "false; only cloudflare can stand in front of webservers",
             "dns.provider",
         )
+    if dns.health_checked and dns.provider != "route53":
+        yield _problem(
+            "dns.health_checked",
+            f"true with the DNS provider '{dns.provider}'",
+            "false; only route53 asks webservers whether they are well",
+            "dns.provider",
+        )
+    elif dns.health_checked and answers.provider.name == "local":
+        yield _problem(
+            "dns.health_checked",
+            "true with the provider 'local'",
+            "false; Route 53 cannot reach the machines of a rehearsal",
+            "provider.name",
+        )
     if dns.provider != "rfc2136":
         if dns.rfc2136 is not None:
             yield _problem(

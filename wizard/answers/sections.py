@@ -331,6 +331,9 @@ class Dns(Section):
     zone: Fqdn = Field(description="The zone, such as example.org.")
     ttl: int = Field(60, ge=30, le=86400, description="Seconds that answers may be kept.")
     proxied: bool = Field(False, description="Cloudflare stands in front of the webservers.")
+    health_checked: bool = Field(
+        False, description="Route 53 asks every webserver, and answers with those that are well."
+    )
     credentials: Credentials | None = Field(
         None, description="Where the DNS provider's API token comes from."
     )

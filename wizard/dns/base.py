@@ -13,15 +13,25 @@ from wizard.secrets import Secret
 
 
 @dataclass(frozen=True)
+class Health:
+    """What an address is asked over HTTPS to find out whether it is well: the path of a host."""
+
+    host: str
+    path: str
+
+
+@dataclass(frozen=True)
 class RecordSet:
     """The addresses of one absolute name (no trailing dot): an A record for each of IPv4, an AAAA
     record for each of IPv6; `ttl` in seconds. `proxied`: the provider answers with its own proxies,
-    which fetch from these addresses."""
+    which fetch from these addresses. `health`: it answers with the addresses that are well; None:
+    with all of them."""
 
     name: str
     addresses: tuple[str, ...]
     ttl: int
     proxied: bool = False
+    health: Health | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,13 @@ class DnsProvider(Protocol):
 
     def delete_record(self, deployment: str, name: str) -> None:
         """Delete our record set of that name; what is gone already is no error."""
+
+    def check_health_checks(self) -> None:
+        """Raise ProviderError unless addresses can be asked whether they are well, and we may have
+        that done. Changes nothing."""
+
+    def sweep(self, deployment: str) -> int:
+        """Delete the deployment's health checks that no record names; return how many."""
 
     def wait_until_served(self, record: RecordSet, deadline: float) -> None:
         """Return once every authoritative server answers with the record set; TransientError

@@ -31,7 +31,8 @@ ADDRESSES = ("A", "AAAA")
 @dataclass(frozen=True)
 class Entry:
     """One record as a provider holds it: `name` without trailing dot, `content` of a TXT without
-    quotes, `ttl` in seconds, `id` the provider's (empty: not there yet)."""
+    quotes, `ttl` in seconds, `id` the provider's (empty: not there yet). `set_id`: it is a set of
+    its own beside others of that name, given while its health `check` (an id) is well."""
 
     kind: str
     name: str
@@ -40,10 +41,17 @@ class Entry:
     id: str = ""
     comment: str = ""
     proxied: bool = False
+    set_id: str = ""
+    check: str = ""
 
     @property
-    def _key(self) -> tuple[str, str, str]:
-        return self.kind, self.name, _spelled(self)
+    def set(self) -> tuple[str, ...]:
+        """What is changed as a whole where providers know sets: name, kind, and which of them."""
+        return self.name, self.kind, self.set_id
+
+    @property
+    def _key(self) -> tuple[str, ...]:
+        return self.kind, self.name, _spelled(self), self.set_id
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,14 @@ class Change:
         return tuple(entry for entry in reversed(self.before) if entry.id not in kept)
 
     @property
-    def sets(self) -> dict[tuple[str, str], tuple[tuple[Entry, ...], tuple[Entry, ...]]]:
-        """What is and what shall be by name and kind, for who changes whole sets of records."""
-        keys = dict.fromkeys((entry.name, entry.kind) for entry in (*self.before, *self.after))
+    def sets(self) -> dict[tuple[str, ...], tuple[tuple[Entry, ...], tuple[Entry, ...]]]:
+        """What is and what shall be by set, for who changes whole sets of records: what is there
+        comes first."""
+        keys = dict.fromkeys(entry.set for entry in (*self.before, *self.after))
         return {
             key: (
-                tuple(entry for entry in self.before if (entry.name, entry.kind) == key),
-                tuple(entry for entry in self.after if (entry.name, entry.kind) == key),
+                tuple(entry for entry in self.before if entry.set == key),
+                tuple(entry for entry in self.after if entry.set == key),
             )
             for key in keys
         }
@@ -251,6 +260,18 @@ class HostedDns(ABC):
             ours, _foreign = self._sorted_out(deployment, name)
             if not ours or self._apply(f"delete {name}", Change(ours, ())):
                 return
+
+    def check_health_checks(self) -> None:
+        """Raise ProviderError: only few providers ask addresses whether they are well."""
+        raise ProviderError(
+            f"{self.title} has no health checks",
+            where="dns.health_checked",
+            cure="set dns.health_checked to false, or choose the DNS provider route53",
+        )
+
+    def sweep(self, deployment: str) -> int:
+        """Delete the deployment's health checks that no record names; return how many."""
+        return 0
 
     def wait_until_served(self, record: RecordSet, deadline: float) -> None:
         """Return once every authoritative server answers with the record's addresses, or with

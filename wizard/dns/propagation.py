@@ -33,7 +33,8 @@ def wait_until_served(
 ) -> None:
     """Return once every one of `servers` answers with the record's addresses; `deadline` and
     `timeout` (of one question) in seconds. TransientError naming the servers that do not. With
-    `networks`, any addresses inside them will do: those of proxies."""
+    `networks`, any addresses inside them will do: those of proxies. With health checks, some of
+    the record's do: those that are well now."""
     end = time.monotonic() + deadline
     name = dns.name.from_text(record.name)
     waiting = list(servers)
@@ -43,6 +44,8 @@ def wait_until_served(
     ranges = [ipaddress.ip_network(network) for network in networks]
 
     def right(answer: list[str] | str) -> bool:
+        if record.health is not None and not isinstance(answer, str):
+            return bool(answer) and set(answer) <= set(wanted)
         if not ranges or isinstance(answer, str):
             return answer == wanted
         found = [ipaddress.ip_address(address) for address in answer]

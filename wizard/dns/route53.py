@@ -4,23 +4,29 @@ Its records know neither comments nor tags, so a TXT record beside each name say
 change is one batch of DELETE and CREATE, never UPSERT: Route 53 makes a batch whole or not at all,
 deletes only what is exactly as told and creates only what is not there, so the batch says itself
 what it was made for.
+
+With health checks each address is a set of its own ("multivalue answer"), marked by its identifier
+as well. Checks exist before records name them, and go after them: Route 53 refuses neither.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from wizard.dns.base import RecordSet
 from wizard.dns.exchange import Address
-from wizard.dns.hosted import Change, Entry, HostedDns, marker_of
+from wizard.dns.hosted import ADDRESSES, Change, Entry, HostedDns, marker_of
+from wizard.dns.route53_health import HealthChecks
 from wizard.errors import ProviderError
-from wizard.providers.aws_api import HOME, Api, wait_until
+from wizard.providers.aws_api import HOME, Api, is_forbidden, wait_until
 from wizard.secrets import Secret
 
 _PAGE = 300  # record sets a request; what the API allows at most
 _POLL = 3.0  # seconds between questions whether a change is everywhere; it takes 10 to 60
+_SET = "build-usb."  # what identifiers of our sets begin with
 _NEVER = "_build-usb-may-it-change"
 # the batch was made for another state of the zone: the next look tells
 _OUTDATED = ("already exists", "was not found", "do not match the current values")
@@ -48,6 +54,7 @@ class Route53(HostedDns):
         self._api = Api(
             token, HOME, url, credentials="dns.credentials", timeout=timeout, pause=pause
         )
+        self._checks = HealthChecks(self._api)
         self._poll = poll
         self._zone_id = ""
         self._pending: dict[str, str] = {}
@@ -80,6 +87,39 @@ class Route53(HostedDns):
             )
             self._pending.pop(record.name, None)
         super().wait_until_served(record, max(0.0, end - time.monotonic()))
+
+    def check_health_checks(self) -> None:
+        """Raise ProviderError unless we may list and delete health checks. Changes nothing."""
+        self._checks.try_rights()
+
+    def sweep(self, deployment: str) -> int:
+        """Delete the deployment's health checks that no record names; return how many."""
+        try:
+            # before the records: what is made meanwhile is not among them
+            ours = self._checks.ours(self._zone(), deployment)
+        except ProviderError as error:
+            if is_forbidden(error):
+                return 0  # whoever may not list them made none
+            raise
+        if not ours:
+            return 0
+        used = {entry.check for entry in self._list()}
+        unused = [check for check in ours.values() if check not in used]
+        for check in unused:
+            self._checks.delete(check)
+        return len(unused)
+
+    def _entries(self, deployment: str, record: RecordSet) -> list[Entry]:
+        entries = super()._entries(deployment, record)
+        if record.health is None:
+            return entries
+        checks = self._checks.ensure(self._zone(), deployment, record.health, record.addresses)
+        return [
+            replace(entry, set_id=f"{_SET}{entry.content}", check=checks[entry.content])
+            if entry.kind in ADDRESSES
+            else entry
+            for entry in entries
+        ]
 
     def _is_everywhere(self, change: str) -> bool:
         doing = "ask whether the change is everywhere"
@@ -189,26 +229,38 @@ class Route53(HostedDns):
 def _act(action: str, entries: tuple[Entry, ...]) -> dict[str, Any]:
     first = entries[0]
     values = [f'"{e.content}"' if e.kind == "TXT" else e.content for e in entries]
-    return {
-        "Action": action,
-        "ResourceRecordSet": {
-            "Name": f"{first.name}.",
-            "Type": first.kind,
-            "TTL": first.ttl,
-            "ResourceRecords": [{"Value": value} for value in values],
-        },
+    one: dict[str, Any] = {
+        "Name": f"{first.name}.",
+        "Type": first.kind,
+        "TTL": first.ttl,
+        "ResourceRecords": [{"Value": value} for value in values],
     }
+    if first.set_id:
+        one |= {"SetIdentifier": first.set_id, "MultiValueAnswer": True}
+    if first.check:
+        one["HealthCheckId"] = first.check
+    return {"Action": action, "ResourceRecordSet": one}
 
 
 def _entries(one: dict[str, Any]) -> list[Entry]:
     """Return the records of a set. What is more than plain records stands in the way of ours."""
-    name, kind = _plain(one["Name"]), one["Type"]
-    if one.get("AliasTarget") or one.get("SetIdentifier"):
+    name, kind, set_id = _plain(one["Name"]), one["Type"], one.get("SetIdentifier", "")
+    ours = set_id.startswith(_SET) and one.get("MultiValueAnswer") and kind in ADDRESSES
+    if one.get("AliasTarget") or (set_id and not ours):
         text = (one.get("AliasTarget") or {}).get("DNSName") or f"set {one['SetIdentifier']}"
         stands = "CNAME" if kind in ("A", "AAAA", "CNAME") else kind
-        return [Entry(stands, name, f"({kind}, {text})", 0, id="alias")]
+        check = one.get("HealthCheckId", "")
+        return [Entry(stands, name, f"({kind}, {text})", 0, id="alias", check=check)]
     return [
-        Entry(kind, name, value["Value"].strip('"'), int(one["TTL"]), id=f"{kind} {value['Value']}")
+        Entry(
+            kind,
+            name,
+            value["Value"].strip('"'),
+            int(one["TTL"]),
+            id=f"{kind} {set_id} {value['Value']}",
+            set_id=set_id,
+            check=one.get("HealthCheckId", ""),
+        )
         for value in one.get("ResourceRecords") or ()
     ]
 

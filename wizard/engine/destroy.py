@@ -145,6 +145,8 @@ def _dns(context: Context, report: Reporter) -> str:
     for record in records:
         context.journal.record("intent", report.step, delete=record.name)
         context.dns.delete_record(context.plan.deployment, record.name)
+    # after the records that name them
+    context.dns.sweep(context.plan.deployment)
     return ", ".join(record.name for record in records) or "none was there"
 
 

@@ -108,6 +108,7 @@ def account(answers: Answers, credentials: SecretStore | None) -> Account | None
         reserved=own.reserved_address,
         spot=answers.machines.spot,
         names=names,
+        health_checked=by_role and answers.dns.health_checked,
     )
 
 

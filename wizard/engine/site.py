@@ -78,12 +78,17 @@ def first_records(context: Context, report: Reporter) -> str:
 
 
 def publish(context: Context, report: Reporter) -> str:
-    """Point the names at all webservers that have shown that they can serve."""
+    """Point the names at all webservers that have shown that they can serve. Health checks that no
+    name needs any more go here: autoscalers, who point at others all the time, may not delete."""
+    assert context.dns is not None
     if context.published is not None:
-        return point(context, report)
-    if len(context.plan.of_role(Role.WEBSERVER)) == 1:
-        return "one webserver: done"
-    return _point(context, report, lambda planned, machine: True)
+        told = point(context, report)
+    elif len(context.plan.of_role(Role.WEBSERVER)) == 1:
+        told = "one webserver: done"
+    else:
+        told = _point(context, report, lambda planned, machine: True)
+    gone = context.dns.sweep(context.plan.deployment)
+    return f"{told}, {gone} health checks deleted" if gone else told
 
 
 def point(context: Context, report: Reporter) -> str:
@@ -97,13 +102,13 @@ def _point(
 ) -> str:
     """Make every name's records the addresses of its webservers that are wanted."""
     assert context.dns is not None
-    changed = 0
+    changed, health = 0, context.plan.health.asked if context.plan.health else None
     for planned in context.plan.records:
         known = context.state.machines
         machines = [known[name] for name in planned.machines if name in known]
         chosen = [machine for machine in machines if wanted(planned, machine)]
         found = tuple(sorted(a for machine in chosen for a in addresses(context, machine)))
-        record = RecordSet(planned.name, found, planned.ttl, planned.proxied)
+        record = RecordSet(planned.name, found, planned.ttl, planned.proxied, health)
         context.journal.record("intent", report.step, name=planned.name)
         changed += context.dns.ensure_record(context.plan.deployment, record)
         context.journal.record("done", report.step, name=planned.name)

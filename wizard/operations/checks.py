@@ -301,10 +301,21 @@ def check_dns(
     inside = "" if zone == section.zone else f", which holds {section.zone}"
     text = f"{section.provider} serves {zone}{inside}, and its records may be changed"
     found = [Finding("dns.zone", Level.GOOD, text)]
+    if section.health_checked:
+        found.append(_health_checks(provider))
     if section.proxied:
         found += _proxies(provider, section.provider, wanted)
     progress(f"asking who serves {zone} for the world", 1, 2)
     return Checked((*found, *_delegation(zone, servers)))
+
+
+def _health_checks(provider: DnsProvider) -> Finding:
+    key = "dns.health_checked"
+    try:
+        provider.check_health_checks()
+    except BuildUsbError as error:
+        return _finding(error, key)
+    return Finding(key, Level.GOOD, f"{provider.name}: health checks may be listed and deleted")
 
 
 def _proxies(provider: DnsProvider, name: str, wanted: Wanted) -> list[Finding]:

@@ -13,7 +13,8 @@ from ipaddress import ip_network
 
 from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
-from wizard.dns.base import Edge, Gate
+from wizard.dns import prices
+from wizard.dns.base import Edge, Gate, Health
 from wizard.errors import AnswersError
 from wizard.plan import firewall
 from wizard.plan.model import (
@@ -23,6 +24,7 @@ from wizard.plan.model import (
     PlannedBucket,
     PlannedDatabase,
     PlannedFileSystem,
+    PlannedHealth,
     PlannedMachine,
     PlannedRecord,
     PlannedSecond,
@@ -144,6 +146,13 @@ def build(answers: Answers, facts: ProviderFacts, bucket: str, edge: Edge | None
         notes=(*facts.notes, *_about(answers), *(edge.wrong if edge else ())),
         edge=edge,
         ipv6=answers.provider.ipv6,
+        health=PlannedHealth(
+            Health(hosts[0], health_path(answers)),
+            prices.health_check(at_amazon=answers.provider.name == "aws"),
+            prices.DATE,
+        )
+        if answers.dns.health_checked
+        else None,
         project=facts.project.format(deployment=answers.name),
         gate=_gate(answers, hosts),
         backups=PlannedBackups(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from wizard.dns.base import Edge, Gate
+from wizard.dns.base import Edge, Gate, Health
 from wizard.providers.base import Size
 from wizard.rules import Role, Rule
 
@@ -40,6 +40,16 @@ class PlannedRecord:
     ttl: int
     machines: tuple[str, ...]
     proxied: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedHealth:
+    """What the DNS provider asks every address; `price` a month and check, as a table of the month
+    `priced` has it."""
+
+    asked: Health
+    price: Decimal
+    priced: str
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,7 @@ class Plan:
     snapshot: PlannedSnapshot | None = None
     ipv6: bool = False
     """Machines have an IPv6 address beside the other, and names lead to both."""
+    health: PlannedHealth | None = None
     project: str = ""
     """What all of it is grouped under at the provider, empty: it knows no such thing."""
 
@@ -145,7 +156,13 @@ class Plan:
         sizes += [self.database.size] if self.database else []
         copies = self.snapshot.monthly_price if self.snapshot else Decimal(0)
         more = self.bucket.monthly_price + files + copies
+        more += self.health.price * self.health_checks if self.health else Decimal(0)
         return sum((size.monthly_price for size in sizes), more)
+
+    @property
+    def health_checks(self) -> int:
+        """Return how many addresses the DNS provider asks, if it does."""
+        return len(self.of_role(Role.WEBSERVER)) * (2 if self.ipv6 else 1)
 
     def of_role(self, role: Role) -> tuple[PlannedMachine, ...]:
         """Return the machines of one role."""

@@ -65,6 +65,7 @@ def to_text(plan: Plan) -> str:
                 for r in plan.records
             ],
         ),
+        *_health(plan),
         "",
         *_gate(plan),
         f"Certificate: {', '.join(plan.application.hosts)} from {plan.tls_authority}",
@@ -152,6 +153,15 @@ def to_plain(plan: Plan) -> dict[str, Any]:
                 }
                 for r in plan.records
             ],
+            "health_checks": {
+                "host": plan.health.asked.host,
+                "path": plan.health.asked.path,
+                "count": plan.health_checks,
+                "monthly_price": f"{plan.health.price:.2f}",
+                "priced": plan.health.priced,
+            }
+            if plan.health
+            else None,
         },
         "application": {
             "kind": plan.application.kind,
@@ -208,6 +218,16 @@ def _gate(plan: Plan) -> list[str]:
         return []
     people = (*plan.gate.emails, *(f"everybody at {domain}" for domain in plan.gate.domains))
     return [f"Zero Trust Access before {', '.join(plan.gate.places)}: only {', '.join(people)}"]
+
+
+def _health(plan: Plan) -> list[str]:
+    if plan.health is None:
+        return []
+    asked, price = plan.health.asked, _money(plan.health.price, plan.currency)
+    return [
+        f"  health checks: https://{asked.host}{asked.path} at {plan.health_checks} addresses; "
+        f"{price} per month each (assumed: a table of {plan.health.priced})"
+    ]
 
 
 def _layers(plan: Plan) -> str:

@@ -73,6 +73,7 @@ class AwsProvider:
         self._database = account.database
         self._spot = account.spot
         self._names = account.names
+        self._health_checked = account.health_checked
         self._inside = account.inside
         # two threads that find nothing of a name must not both create it
         self._lock = threading.Lock()
@@ -272,7 +273,9 @@ class AwsProvider:
             if scales:
                 # they may rent machines of the others' role only: it is named in their rights
                 self._profile(deployment, Role.WEBSERVER)
-            self._roles.ensure(deployment, self._names, scales=scales)
+            self._roles.ensure(
+                deployment, self._names, scales=scales, health_checked=self._health_checked
+            )
             self._profiles.add(name)
         return name
 

@@ -77,7 +77,9 @@ _FORBIDDEN = frozenset(
         "UnauthorizedException",
     }
 )
-_QUOTA = re.compile(r"LimitExceeded|QuotaExceeded|^TooManyBuckets$|^PendingVerification$")
+_QUOTA = re.compile(
+    r"LimitExceeded|QuotaExceeded|^TooManyBuckets$|^TooManyHealthChecks$|^PendingVerification$"
+)
 _CURES = {
     "InsufficientDBInstanceCapacity": "choose another database.size or region, or run again later",
     "InsufficientInstanceCapacity": "choose another size or region, or run again later",

@@ -43,9 +43,16 @@ class Roles:
         # what is named in the other's rights goes last
         return self.name(deployment, scales=True), self.name(deployment)
 
-    def ensure(self, deployment: str, names: tuple[str, ...], *, scales: bool = False) -> None:
+    def ensure(
+        self,
+        deployment: str,
+        names: tuple[str, ...],
+        *,
+        scales: bool = False,
+        health_checked: bool = False,
+    ) -> None:
         """Make sure of a role, its rights and its instance profile; `names` are the records that
-        autoscalers may change at Route 53."""
+        autoscalers may change at Route 53, with `health_checked` health checks for them too."""
         name = self.name(deployment, scales=scales)
         tags = values.tags(deployment, *name.split(".")[2:])
         whose = "Autoscalers" if scales else "Machines"
@@ -69,7 +76,9 @@ class Roles:
             "iam.put_role_policy",
             RoleName=name,
             PolicyName=_POLICY,
-            PolicyDocument=self._rights(deployment, names, scales=scales),
+            PolicyDocument=self._scaling_rights(deployment, names, health_checked)
+            if scales
+            else aws_policy.for_machines(deployment, self._owner.partition),
         )
         profile = self._get("iam.get_instance_profile", InstanceProfileName=name)
         if profile is None:
@@ -77,18 +86,16 @@ class Roles:
         if profile is None or not profile["InstanceProfile"].get("Roles"):
             self._make("iam.add_role_to_instance_profile", InstanceProfileName=name, RoleName=name)
 
-    def _rights(self, deployment: str, names: tuple[str, ...], *, scales: bool) -> str:
-        partition = self._owner.partition
-        if not scales:
-            return aws_policy.for_machines(deployment, partition)
+    def _scaling_rights(self, deployment: str, names: tuple[str, ...], health_checked: bool) -> str:
         return for_autoscalers(
             deployment,
             self._api.region,
             self._owner.account,
-            partition,
+            self._owner.partition,
             machines=self.name(deployment),
             publishers=PUBLISHERS,
             names=names,
+            health_checked=health_checked,
         )
 
     def delete(self, deployment: str) -> None:

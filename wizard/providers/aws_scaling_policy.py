@@ -18,6 +18,8 @@ from wizard.rules import Role
 _LOOK = ("Images", "Instances", "SecurityGroups", "Snapshots", "Subnets")
 _MADE = ("instance", "network-interface", "volume")
 _CHANGE = "route53:ChangeResourceRecordSets"
+# not to delete them: IAM cannot tell whose a health check is, neither by tag nor by its id
+_CHECKS = (allow("Watch", ["route53:CreateHealthCheck", "route53:ListHealthChecks"], ["*"]),)
 
 
 def for_autoscalers(
@@ -29,10 +31,11 @@ def for_autoscalers(
     machines: str,
     publishers: Sequence[str],
     names: Sequence[str],
+    health_checked: bool = False,
 ) -> str:
     """Return the policy as JSON text. `machines` is the name of the webservers' role, `publishers`
     are the accounts whose images they may boot, beside this one; `names` the records they may
-    change at Route 53."""
+    change at Route 53, with `health_checked` health checks for them too."""
 
     def some(*kinds: str) -> list[str]:
         own = {"image", "snapshot"}  # of no account, as EC2 names them
@@ -72,6 +75,7 @@ def for_autoscalers(
             allow("CopyInto", ["ec2:CreateImage"], copies, fresh),
             allow("Forget", ["ec2:DeregisterImage", "ec2:DeleteSnapshot"], copies, ours),
             *_names(names, partition),
+            *(_CHECKS if names and health_checked else ()),
         ]
     )
 

@@ -321,8 +321,9 @@ class Account:
     provider's own); `cache` a folder for what the cloud publishes, such as prices; `database` the
     engine of the managed database that the answers ask for, "" for none; `reserved`: webservers
     keep their address when they are made anew; `spot`: they are of spare capacity; `names` those
-    that autoscalers point at webservers by their role, none if they do so otherwise. `inside`: this
-    is an autoscaler, which rents webservers and ends them; all else was made by the build machine.
+    that autoscalers point at webservers by their role, none if they do so otherwise, and
+    `health_checked` whether they have the webservers asked by Route 53 as well. `inside`: this is
+    an autoscaler, which rents webservers and ends them; all else was made by the build machine.
     """
 
     token: Secret
@@ -335,6 +336,7 @@ class Account:
     reserved: bool = False
     spot: bool = False
     names: tuple[str, ...] = ()
+    health_checked: bool = False
     inside: bool = False
 
 

@@ -95,6 +95,11 @@ def ipv6(draft: Draft) -> bool:
     return draft.get("provider.name") in ("local", "digitalocean")
 
 
+def health_checks(draft: Draft) -> bool:
+    """Say whether the DNS provider can ask webservers whether they are well."""
+    return draft.get("dns.provider") == "route53" and cloud(draft)
+
+
 def own_dns(draft: Draft) -> bool:
     """Apply where an own DNS server is named."""
     # a rehearsal brings its own DNS server; a file may still name another

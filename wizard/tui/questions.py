@@ -22,6 +22,7 @@ from wizard.tui.conditions import (
     equals,
     from_elsewhere,
     gateway,
+    health_checks,
     if_local,
     ipv6,
     negated,
@@ -164,6 +165,7 @@ STEPS: tuple[Step, ...] = (
             Ask("domain.name", "Name of the site", suggest=site_name),
             Ask("domain.aliases", "Further names"),
             Ask("dns.proxied", "Behind Cloudflare", when=equals("dns.provider", "cloudflare")),
+            Ask("dns.health_checked", "Health checks", when=health_checks),
             Ask(
                 "dns.credentials",
                 "Its API token",
