@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from tests.emulators import aws_asks
 from tests.emulators.aws import AwsEmulator
 from tests.emulators.aws_identity import Ask, allowed
 from tests.emulators.route53 import Route53Emulator
-from wizard.dns.base import RecordSet
+from wizard.dns.base import Health, RecordSet
 from wizard.dns.hosted import marker_of
 from wizard.dns.route53 import Route53
 from wizard.errors import ProviderError
@@ -245,6 +245,31 @@ def test_an_autoscaler_points_at_webservers_and_changes_no_other_name(
             )
         with pytest.raises(ProviderError):
             asks(deployment.keys(scales=False))
+
+
+def test_an_autoscaler_makes_health_checks_where_they_are_chosen_and_deletes_none(
+    deployment: Deployment,
+) -> None:
+    record = RecordSet(HOST, ("192.0.2.1", "192.0.2.2"), 60, health=Health(HOST, "/"))
+    with Route53Emulator(keys=deployment.api.keys) as served:
+        served.add_zone("example.org")
+
+        def asks(text: str) -> Route53:
+            return Route53("example.org", Secret(text), url=served.url, pause=lambda _s: None)
+
+        own = asks(deployment.keys(scales=True))
+        with pytest.raises(ProviderError, match="AccessDenied"):
+            own.ensure_record("demo", record)
+        assert served.checks.held == {}
+        builder = opened(deployment.api, names=(HOST, marker_of(HOST)), health_checked=True)
+        builder.ensure_machine(spec(deployment.network.id, "scaler1", role=Role.AUTOSCALER))
+        assert own.ensure_record("demo", record)
+        assert own.ensure_record("demo", replace(record, addresses=("192.0.2.3",)))
+        assert served.checks.asked() == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+        with pytest.raises(ProviderError, match="AccessDenied"):
+            own.sweep("demo")
+        assert asks("AKIDGOOD:a-secret-key").sweep("demo") == 2
+        assert served.checks.asked() == ["192.0.2.3"]
 
 
 def test_what_is_not_known_of_a_policy_is_an_error() -> None:

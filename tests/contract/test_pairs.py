@@ -23,7 +23,7 @@ from wizard.answers.model import Answers
 from wizard.dns import propagation
 from wizard.dns.exchange import Address
 from wizard.dns.rfc2136 import Rfc2136
-from wizard.engine import deploy, graph, open, state
+from wizard.engine import deploy, destroy, graph, open, state
 from wizard.engine.context import Context
 from wizard.errors import UsageError
 from wizard.events import Event
@@ -31,6 +31,7 @@ from wizard.home.home import Home
 from wizard.home.vault import Vault
 from wizard.operations import session as sessions
 from wizard.operations.template import DNS, REGIONS, template
+from wizard.plan.build import build
 from wizard.plan.render import to_text
 from wizard.providers.base import Services
 from wizard.rules import Role
@@ -180,6 +181,33 @@ def test_unknown_names_are_refused_with_those_there_are() -> None:
         assert "digitalocean" in error.value.cure
 
 
+def checked_and_back(answers: Answers, context: Context, world: World) -> None:
+    """Have a deployment answer with what is well alone, and plainly again, by the same steps; and
+    see that nothing of it outlives the deployment."""
+    names: Route53Emulator = world.names
+    (record,) = context.plan.records
+    plain, expected = context.plan, sorted(world.served(record.name))
+    section = answers.dns.model_copy(update={"health_checked": True})
+    checked = answers.model_copy(update={"dns": section})
+    context.plan = build(checked, context.provider.facts(), plain.bucket.name)
+    for _ in range(2):
+        replay(context)
+        assert names.checks.asked() == expected
+        assert sorted(world.served(record.name)) == expected
+    context.plan = plain
+    replay(context)
+    assert names.checks.held == {}
+    assert sorted(world.served(record.name)) == expected
+    context.plan = build(checked, context.provider.facts(), plain.bucket.name)
+    replay(context)
+    step = graph.Step("dns", "names", lambda report: destroy._dns(context, report))
+    graph.run([step], list[Event]().append, threading.Event())
+    assert names.checks.held == {}
+    assert world.served(record.name) == []
+    context.plan = plain
+    replay(context)
+
+
 @pytest.mark.parametrize("production", [False, True])
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_a_pair_is_planned_and_carried_out(
@@ -201,6 +229,8 @@ def test_a_pair_is_planned_and_carried_out(
     if proxied:
         assert len(world.names.certificates) == 1
         assert {place.partition("/")[0] for place in world.names.places()} == {record.name}
+    if pair == ("aws", "route53"):
+        checked_and_back(answers, context, world)
     if not production:
         before = dict(context.state.machines)
         replay(context)

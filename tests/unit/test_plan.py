@@ -92,6 +92,25 @@ def test_records_point_at_every_webserver(plan: Plan) -> None:
     ]
 
 
+def test_health_checks_are_shown_and_paid_for() -> None:
+    health = {"provider": "route53", "zone": "example.org", "health_checked": True}
+    dns = REHEARSAL.dns.model_validate(health)
+    for cloud, each in (("aws", "1.50"), ("digitalocean", "2.75")):
+        provider = REHEARSAL.provider.model_copy(update={"name": cloud})
+        answers = REHEARSAL.model_copy(update={"dns": dns, "provider": provider})
+        planned = build(answers, FACTS, "bucket")
+        assert planned.monthly_price == Decimal("21.50") + Decimal(each)
+        host = REHEARSAL.domain.name
+        asked = {"host": host, "path": "/", "count": 1, "monthly_price": each, "priced": "2026-11"}
+        assert render.to_plain(planned)["dns"]["health_checks"] == asked
+        text = render.to_text(planned)
+        assert f"1 asked for https://{host}/" in text
+        assert f"{each} EUR per month each (assumed: a table of 2026-11)" in text
+        assert max(map(len, text.splitlines())) <= 80
+    both = replace(planned, ipv6=True)
+    assert both.health_checks == 2
+
+
 def test_everything_a_provider_lacks_is_said_at_once() -> None:
     answers = changed("region: here", "region: nowhere\nmachines:\n  sizes: {database: huge}")
     with pytest.raises(AnswersError) as caught:

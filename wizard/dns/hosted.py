@@ -45,7 +45,7 @@ class Entry:
     check: str = ""
 
     @property
-    def set(self) -> tuple[str, ...]:
+    def set(self) -> tuple[str, str, str]:
         """What is changed as a whole where providers know sets: name, kind, and which of them."""
         return self.name, self.kind, self.set_id
 
@@ -78,7 +78,7 @@ class Change:
         return tuple(entry for entry in reversed(self.before) if entry.id not in kept)
 
     @property
-    def sets(self) -> dict[tuple[str, ...], tuple[tuple[Entry, ...], tuple[Entry, ...]]]:
+    def sets(self) -> dict[tuple[str, str, str], tuple[tuple[Entry, ...], tuple[Entry, ...]]]:
         """What is and what shall be by set, for who changes whole sets of records: what is there
         comes first."""
         keys = dict.fromkeys(entry.set for entry in (*self.before, *self.after))

@@ -90,16 +90,16 @@ class Rfc2136(HostedDns):
 
     def _apply(self, doing: str, change: Change) -> bool:
         update = dns.update.UpdateMessage(self._root)
-        for (name, kind), (before, _) in change.sets.items():
+        for (name, kind, _), (before, _after) in change.sets.items():
             for entry in before:
                 update.present(f"{name}.", kind, _content(entry))
             if not before:
                 update.absent(f"{name}.", kind)
         for name in {entry.name for entry in change.after if entry.kind in ADDRESSES}:
             for kind in (*ADDRESSES, "CNAME"):
-                if (name, kind) not in change.sets:
+                if (name, kind, "") not in change.sets:
                     update.absent(f"{name}.", kind)
-        for (name, kind), (before, after) in change.sets.items():
+        for (name, kind, _), (before, after) in change.sets.items():
             if after and after != before:
                 update.replace(f"{name}.", after[0].ttl, kind, *map(_content, after))
             elif not after:

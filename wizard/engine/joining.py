@@ -22,7 +22,7 @@ _NO_PART: dict[str, Any] = {
     "scaling": True,
     "webserver": {"count"},
     "provider": {"credentials"},
-    "dns": {"credentials", "ttl"},
+    "dns": {"credentials", "ttl", "health_checked"},
     "object_storage": {"credentials"},
 }
 """Of the answers, what no webserver is told."""

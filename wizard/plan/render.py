@@ -223,10 +223,11 @@ def _gate(plan: Plan) -> list[str]:
 def _health(plan: Plan) -> list[str]:
     if plan.health is None:
         return []
-    asked, price = plan.health.asked, _money(plan.health.price, plan.currency)
+    asked, count = plan.health.asked, plan.health_checks
+    price = _money(plan.health.price, plan.currency)
     return [
-        f"  health checks: https://{asked.host}{asked.path} at {plan.health_checks} addresses; "
-        f"{price} per month each (assumed: a table of {plan.health.priced})"
+        f"  only addresses that are well; {count} asked for https://{asked.host}{asked.path}",
+        f"  {price} per month each (assumed: a table of {plan.health.priced})",
     ]
 
 
