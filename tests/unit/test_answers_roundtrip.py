@@ -186,6 +186,7 @@ def documents(draw: DrawFn) -> dict[str, Any]:
             "zone": zone,
             "ttl": draw(st.integers(30, 86400)),
             "proxied": dns == "cloudflare" and draw(st.booleans()),
+            "health_checked": dns == "route53" and provider != "local" and draw(st.booleans()),
             "credentials": None if dns in ("rfc2136", "none") else draw(or_null(SOURCE_OF_SECRET)),
             "rfc2136": draw(rfc2136) if dns == "rfc2136" else None,
         },

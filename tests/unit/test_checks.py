@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.emulators import openapi
+from tests.emulators.aws_identity import Key
 from tests.emulators.cloudflare import (
     EDIT_ACCESS,
     EDIT_CERTIFICATES,
@@ -25,11 +26,12 @@ from tests.emulators.cloudflare import (
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
 from tests.emulators.mail_server import PASSWORD, USER, MailServer
 from tests.emulators.nameserver import NameServer
+from tests.emulators.route53 import Route53Emulator
 from tests.emulators.server import Reply
 from tests.lab.deployments import REHEARSAL
 from wizard.answers.loader import loads
 from wizard.answers.model import Answers
-from wizard.errors import InterruptedRunError
+from wizard.errors import AnswersError, InterruptedRunError
 from wizard.events import silent
 from wizard.home.home import Home
 from wizard.operations import checks
@@ -555,3 +557,36 @@ def test_a_mail_account_is_tried_out_and_a_test_mail_sent_when_asked(
         assert "this is a test mail" in server.texts()[0]
         assert rehearsal.notifications.smtp is not None
         assert rehearsal.notifications.smtp.password in checks.sources(rehearsal)
+
+
+def test_rights_for_health_checks_are_tried_where_they_are_chosen(
+    world: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Route53Emulator() as amazon:
+        monkeypatch.setenv("BUILD_USB_ROUTE53_URL", amazon.url)
+        monkeypatch.setenv("CF", "AKIDGOOD:a-secret-key")
+        amazon.add_zone("example.org", "ns.example.net")
+        world.servers["example.org"] = ("ns.example.net",)
+        plain = "provider: cloudflare", "provider: route53"
+        checked = "provider: cloudflare", "provider: route53, health_checked: true"
+        found = zone(*checked)
+        assert found.good, found
+        (told,) = [f for f in found.findings if f.key == "dns.health_checked"]
+        assert "may be listed and deleted" in told.what
+        for denied in ("ListHealthChecks", "DeleteHealthCheck"):
+            amazon.keys["AKIDGOOD"] = Key(denied=frozenset({denied}))
+            assert f"route53:{denied}" in worst(zone(*checked)).cure
+            # who does not want it need not be able to
+            assert zone(*plain).good
+        assert amazon.checks.held == {}
+        assert amazon.accepted == 0
+
+
+def test_health_checks_are_refused_where_nobody_asks() -> None:
+    with pytest.raises(AnswersError, match="only route53 asks webservers whether they are well"):
+        answers("provider: cloudflare", "provider: cloudflare, health_checked: true")
+    text = REHEARSAL.read_text()
+    changed = text.replace("provider: rfc2136", "provider: route53\n  health_checked: true")
+    assert changed != text
+    with pytest.raises(AnswersError, match="Route 53 cannot reach the machines of a rehearsal"):
+        loads(changed, "a.yaml")
