@@ -294,3 +294,14 @@ def test_a_broken_answer_is_a_clear_error(api: Account, kind: str, action: str) 
     assert error.value.code == "senseless"
     dns.ensure_record("demo", WWW)
     assert api.checks.asked() == list(WWW.addresses)
+
+
+def test_fifty_webservers_are_as_many_sets(api: Account) -> None:
+    dns = opened(api)
+    many = replace(WWW, addresses=tuple(f"192.0.2.{n}" for n in range(1, 51)))
+    dns.ensure_record("demo", many)
+    assert not opened(api).ensure_record("demo", many)
+    assert len(dns.records("demo")[0].addresses) == 50
+    dns.delete_record("demo", WWW.name)
+    assert api.sets() == []
+    assert dns.sweep("demo") == 50

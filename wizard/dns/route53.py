@@ -25,6 +25,7 @@ from wizard.providers.aws_api import HOME, Api, is_forbidden, wait_until
 from wizard.secrets import Secret
 
 _PAGE = 300  # record sets a request; what the API allows at most
+_PAGE_OF_NAME = 120  # a set for each of fifty webservers and their IPv6 addresses, and more
 _POLL = 3.0  # seconds between questions whether a change is everywhere; it takes 10 to 60
 _SET = "build-usb."  # what identifiers of our sets begin with
 _NEVER = "_build-usb-may-it-change"
@@ -180,7 +181,7 @@ class Route53(HostedDns):
                 "route53.list_resource_record_sets",
                 doing,
                 HostedZoneId=self._zone_id,
-                MaxItems=str(_PAGE if not name else 20),
+                MaxItems=str(_PAGE_OF_NAME if name else _PAGE),
                 **following,
             )
             sets = answer.get("ResourceRecordSets") or []
