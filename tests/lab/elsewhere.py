@@ -37,6 +37,9 @@ class Elsewhere(Rehearsal):
     def argv(self, *words: str | Path) -> list[str]:
         return [*self.prefix, self.python, "-m", "wizard", *map(str, words)]
 
+    def make_home(self) -> None:
+        """Nothing: it belongs to whom the commands run as, who makes it."""
+
     @property
     def laboratory(self) -> Laboratory:
         return Laboratory(lab_folder(self.home))
