@@ -83,9 +83,9 @@ def until(cloud: Cloud, what: str, true: Callable[[], bool], seconds: float) -> 
     print(f"{what}: {time.monotonic() - started:.0f} s")
 
 
-def in_production(cloud: Cloud, section: str) -> None:
+def in_production(cloud: Cloud, section: str, dns: str = "ttl: 30") -> None:
     text = cloud.answers.read_text().replace("mode: development", "mode: production")
-    cloud.answers.write_text(text.replace(f"zone: {ZONE}}}", f"zone: {ZONE}, ttl: 30}}") + section)
+    cloud.answers.write_text(text.replace(f"zone: {ZONE}}}", f"zone: {ZONE}, {dns}}}") + section)
 
 
 def test_autoscalers_at_a_cloud_work_with_their_own_token(
@@ -232,7 +232,7 @@ def test_autoscalers_at_amazon_work_with_their_role(laboratory: Laboratory, tmp_
     with opened(laboratory, tmp_path, "aws") as cloud, own_code(cloud):
         api = cloud.api
         assert isinstance(api, RentedAws)
-        in_production(cloud, PRODUCTION + POSTGRESQL)
+        in_production(cloud, PRODUCTION + POSTGRESQL, "ttl: 30, health_checked: true")
         cloud.run("deploy", cloud.answers, "--json", "--yes")
         until(cloud, "an autoscaler leads", lambda: bool(fleet(cloud)["leader"]), 300)
         machines = {m.name: m for m in laboratory.provider.machines("demo")}
