@@ -14,14 +14,14 @@ import subprocess
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from tests.emulators.aws import AwsEmulator, AwsRequest
 from tests.emulators.aws_identity import Key
 from tests.emulators.rented import Feed
 from tests.emulators.rented_database import ROLE, RentedDatabase
-from tests.emulators.server import Reply
+from tests.emulators.server import Listening, Reply
 from wizard.lab import addresses
 from wizard.lab.namespaces import OtherNetwork
 from wizard.providers.base import MachineSpec, Resource, ResourceKind
@@ -234,17 +234,10 @@ class Metadata:
         return 200, json.dumps(told, indent=2)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
+class _Server(Listening):
     def __init__(self, listener: socket.socket, metadata: Metadata) -> None:
-        super().__init__(_LISTEN, _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
+        super().__init__(listener, _Handler)
         self.metadata = metadata
-
-    def handle_error(self, *_: object) -> None:
-        """Clients that go away are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):

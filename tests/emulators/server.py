@@ -168,17 +168,24 @@ class Emulator:
             self.violations += [f"{request.line}: {violation}" for violation in found]
 
 
-class _Server(ThreadingHTTPServer):
+class Listening(ThreadingHTTPServer):
+    """A server of one thread a connection, on a socket that listens already."""
+
     daemon_threads = True
 
-    def __init__(self, listener: socket.socket, emulator: Emulator) -> None:
-        super().__init__(listener.getsockname()[:2], _Handler, bind_and_activate=False)
+    def __init__(self, listener: socket.socket, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(listener.getsockname()[:2], handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self.emulator = emulator
 
     def handle_error(self, *_: object) -> None:
         """Clients that go away are part of the tests."""
+
+
+class _Server(Listening):
+    def __init__(self, listener: socket.socket, emulator: Emulator) -> None:
+        super().__init__(listener, _Handler)
+        self.emulator = emulator
 
 
 class _Handler(BaseHTTPRequestHandler):
