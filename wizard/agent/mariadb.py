@@ -25,6 +25,21 @@ def load(command: list[str], dump: IO[bytes] | None) -> str:
     return (said or f"exit {loaded.returncode}") if loaded.returncode else ""
 
 
+def ask(command: list[str], statement: str) -> str:
+    """Give statements to a client and return what it prints; AgentError with the server's words."""
+    done = subprocess.run(
+        command,
+        input=statement,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+    if done.returncode:
+        raise AgentError(f"the database refuses: {done.stderr.strip()[:300]}")
+    return done.stdout
+
+
 @dataclass(frozen=True)
 class Server:
     """The application's database; `client_file` says how MariaDB's client reaches a server
@@ -54,17 +69,7 @@ class Server:
 
     def sql(self, statement: str) -> str:
         """Run statements and return what they print; AgentError with the server's words."""
-        done = subprocess.run(
-            [*self.command("mariadb"), "--batch", "--skip-column-names"],
-            input=statement,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
-        if done.returncode:
-            raise AgentError(f"the database refuses: {done.stderr.strip()[:300]}")
-        return done.stdout
+        return ask([*self.command("mariadb"), "--batch", "--skip-column-names"], statement)
 
     def tables(self, database: str) -> list[str]:
         """Return the names of a database's tables."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
 from wizard.agent.errors import AgentError
-from wizard.agent.mariadb import LONGEST, load
+from wizard.agent.mariadb import ask, load
 
 _SERVICE = "service=build-usb"
 _TRIES = 5
@@ -65,17 +64,7 @@ class Server:
 
     def sql(self, statement: str, database: str = "") -> str:
         """Run statements and return what they print; AgentError with the server's words."""
-        done = subprocess.run(
-            [*self._command("psql", database), *_QUIETLY],
-            input=statement,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
-        if done.returncode:
-            raise AgentError(f"the database refuses: {done.stderr.strip()[:300]}")
-        return done.stdout
+        return ask([*self._command("psql", database), *_QUIETLY], statement)
 
     def tables(self, database: str) -> list[str]:
         """Return the names of a database's tables, with their schemas."""
