@@ -88,6 +88,11 @@ class Rehearsal:
         done = self.run("deploy", REHEARSAL, "--json")
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    @property
+    def laboratory(self) -> Laboratory:
+        """Return the lab that the home's machines are in."""
+        return Laboratory(lab_folder(self.home))
+
     def state(self) -> State:
         """Return what the home knows of the deployment."""
         state = load_state(self.home / "deployments" / NAME / "state.json")
@@ -97,9 +102,8 @@ class Rehearsal:
     def on(self, machine: str, command: str, stdin: str = "", deployment: str = NAME) -> str:
         """Return what a shell command prints on a machine. Not through `build-usb ssh`: opening
         the home takes seconds of a processor each time, on purpose."""
-        laboratory = Laboratory(lab_folder(self.home))
-        machines = {m.name: m.id for m in laboratory.provider.machines(deployment)}
-        return laboratory.enter(machines[machine], "bash", "-c", command, stdin=stdin)
+        machines = {m.name: m.id for m in self.laboratory.provider.machines(deployment)}
+        return self.laboratory.enter(machines[machine], "bash", "-c", command, stdin=stdin)
 
     def secrets(self) -> dict[str, Secret]:
         """Return every secret of the deployment by name."""
@@ -145,13 +149,26 @@ class Browser:
         assert any(name.startswith("wordpress_logged_in") for name in self.client.cookies)
 
     def publish(self, title: str, text: str) -> str:
-        """Publish a post as the editor does (REST with the session's nonce); returns its link."""
+        """Publish a post as the editor does; returns its link."""
+        post = {"title": title, "content": text, "status": "publish"}
+        return str(self._make("posts", json=post)["link"])
+
+    def upload(self, film: bytes, name: str) -> str:
+        """Upload a film as the editor does; returns its address."""
+        headers = {
+            "Content-Type": "video/mp4",
+            "Content-Disposition": f'attachment; filename="{name}"',
+        }
+        return str(self._make("media", headers, content=film)["source_url"])
+
+    def _make(self, what: str, headers: dict[str, str] | None = None, **options: Any) -> Any:
+        # REST with the session's nonce
         nonce = self.get("/wp-admin/admin-ajax.php?action=rest-nonce").text
         assert re.fullmatch(r"[0-9a-f]{10}", nonce), nonce[:200]
         answer = self.client.post(
-            "/index.php?rest_route=/wp/v2/posts",
-            json={"title": title, "content": text, "status": "publish"},
-            headers={"X-WP-Nonce": nonce},
+            f"/index.php?rest_route=/wp/v2/{what}",
+            headers={"X-WP-Nonce": nonce, **(headers or {})},
+            **options,
         )
         assert answer.status_code == 201, answer.text[:2000]
-        return str(answer.json()["link"])
+        return answer.json()

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from tests.lab import leftovers
 from tests.lab.deployments import Browser, Rehearsal
-from tests.lab.laboratory import Laboratory
 from wizard.engine.open import lab_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -39,10 +38,6 @@ class Elsewhere(Rehearsal):
 
     def make_home(self) -> None:
         """Nothing: it belongs to whom the commands run as, who makes it."""
-
-    @property
-    def laboratory(self) -> Laboratory:
-        return Laboratory(lab_folder(self.home))
 
     def answers(self) -> bool:
         """Say whether the deployed site shows its front page to a visitor."""

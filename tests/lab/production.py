@@ -16,7 +16,6 @@ from typing import Any
 
 from tests.lab import leftovers
 from tests.lab.deployments import NAME, PASSPHRASE, Rehearsal
-from tests.lab.laboratory import Laboratory
 from tests.lab.visitors import Tally, Visitors
 from wizard.home.home import Home
 from wizard.lab import addresses
@@ -43,7 +42,7 @@ class Site:
 
     def __init__(self, rehearsal: Rehearsal) -> None:
         self.rehearsal = rehearsal
-        self.laboratory = Laboratory(rehearsal.home / "lab")
+        self.laboratory = rehearsal.laboratory
         state = rehearsal.state()
         lab = int(state.url.split("//")[1].split(".")[2])
         self.root = state.authority_root

@@ -116,18 +116,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     film = os.urandom(5_000_000)
     with Browser(site.state) as person:
         person.log_in(site.state.admin_user, site.secret("admin_password"))
-        nonce = person.get("/wp-admin/admin-ajax.php?action=rest-nonce").text
-        uploaded = person.client.post(
-            "/index.php?rest_route=/wp/v2/media",
-            content=film,
-            headers={
-                "X-WP-Nonce": nonce,
-                "Content-Type": "video/mp4",
-                "Content-Disposition": 'attachment; filename="film.mp4"',
-            },
-        )
-        assert uploaded.status_code == 201, uploaded.text[:2000]
-        link = uploaded.json()["source_url"]
+        link = person.upload(film, "film.mp4")
         person.publish("Before", f'<p>See <a href="{link}">the film</a>.</p>')
     site.on("web1", "cat > /tmp/plant.php; runuser -u www-data php /tmp/plant.php", PLANT)
     site.on(

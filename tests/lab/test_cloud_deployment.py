@@ -300,15 +300,9 @@ def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
             assert held.partition(":")[0] == key
 
     # through the port that the lab publishes on loopback, as any visitor of the address
-    name = f"www.{ZONE}"
-    with trusting(cloud) as visitor:
-        page = visitor.get(
-            f"https://{web.access_address}/",
-            headers={"Host": name},
-            extensions={"sni_hostname": name},
-        )
-    assert page.status_code == 200
-    assert "A site on a cloud" in page.text
+    shown = page(cloud, web)
+    assert shown.status_code == 200
+    assert "A site on a cloud" in shown.text
 
     before = changes(cloud)
     cloud.run("deploy", cloud.answers, "--json", "--yes")

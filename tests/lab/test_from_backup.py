@@ -143,18 +143,7 @@ def test_a_backup_of_a_site_that_is_gone_lives_elsewhere(cloud: Cloud, tmp_path:
     film = os.urandom(50_000_000)
     with old.visit() as person:
         person.log_in("editor", old.secret("admin_password"))
-        nonce = person.get("/wp-admin/admin-ajax.php?action=rest-nonce").text
-        uploaded = person.client.post(
-            "/index.php?rest_route=/wp/v2/media",
-            content=film,
-            headers={
-                "X-WP-Nonce": nonce,
-                "Content-Type": "video/mp4",
-                "Content-Disposition": 'attachment; filename="film.mp4"',
-            },
-        )
-        assert uploaded.status_code == 201, uploaded.text[:2000]
-        source = uploaded.json()["source_url"]
+        source = person.upload(film, "film.mp4")
         assert source.startswith(f"https://{OLD}/wp-content/uploads/")
         person.publish("Before", f'<p>See <a href="{source}">the film</a>.</p>')
     old.on(

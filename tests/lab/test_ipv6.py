@@ -14,7 +14,6 @@ import pytest
 
 from tests.lab import leftovers
 from tests.lab.deployments import NAME, REHEARSAL, Rehearsal
-from tests.lab.laboratory import Laboratory
 from wizard.answers import loader
 from wizard.home.home import Home
 from wizard.lab import addresses
@@ -47,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
 
 def asked(site: Rehearsal, *words: str) -> str:
     """Run a program where the lab's visitors are."""
-    daemon = Laboratory(site.home / "lab").processes()[-1]
+    daemon = site.laboratory.processes()[-1]
     command = ["nsenter", f"--net=/proc/{daemon}/ns/net", *words]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
