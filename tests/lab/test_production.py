@@ -133,8 +133,11 @@ def test_the_status_page_comes_through_ssh_and_is_nowhere_else(site: Site) -> No
                 assert "demo: " in client.get("/").text
 
                 def told_of_all() -> bool:
-                    values = client.get("/status.json").json()
-                    return all(m["age"] is not None for m in values["machines"])
+                    machines = client.get("/status.json").json()["machines"]
+                    # what a removed machine had reported goes a moment after the machine
+                    names = {m["name"] for m in machines}
+                    all_reported = all(m["age"] is not None for m in machines)
+                    return all_reported and names == {"db1", "scaler1", "scaler2", *site.serving()}
 
                 site.until("all machines have reported", told_of_all, 150)
                 values = client.get("/status.json").json()
@@ -144,7 +147,6 @@ def test_the_status_page_comes_through_ssh_and_is_nowhere_else(site: Site) -> No
             shown.kill()
     assert values["leader"] == site.fleet()["leader"]
     assert [w["name"] for w in values["webservers"] if w["phase"] == "serving"] == site.serving()
-    assert {"db1", "scaler1", "scaler2", *site.serving()} == {m["name"] for m in values["machines"]}
     for name in ("scaler1", "scaler2"):
         listening = site.rehearsal.on(name, "ss -Hltn 'sport = :8077'").split()
         assert [word for word in listening if ":8077" in word] == ["127.0.0.1:8077"]
@@ -155,13 +157,15 @@ def test_the_status_page_comes_through_ssh_and_is_nowhere_else(site: Site) -> No
 
 def test_a_restart_of_the_database_is_not_noticed(site: Site) -> None:
     site.visitors.take()
+    members = [w["name"] for w in site.fleet()["webservers"]]
     site.rehearsal.on("db1", "systemctl restart mariadb.service")
     before = site.visitors.tally.requests
     site.until("visitors have come", lambda: site.visitors.tally.requests > before + 500, 30)
     tally = site.visitors.take()
     told("database restarted", tally)
     assert tally.failed == 0, tally.reasons[-5:]
-    assert len(site.serving()) == 2
+    site.until("both serve", lambda: len(site.serving()) == 2, RECOVERED)
+    assert [w["name"] for w in site.fleet()["webservers"]] == members, "nothing was replaced"
 
 
 def test_a_failed_backup_is_mailed_by_its_machine(site: Site, mails: MailServer) -> None:
