@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.image.image import Image
+from tests.image.internal_disks import digest, run
 from tests.image.machine import START, Computer, Firmware, Machine
 from tests.stick.guest import Guest, missing
+from wizard.stick import kept, write
 
 pytestmark = [pytest.mark.image, pytest.mark.image_long]
 
@@ -72,7 +74,8 @@ def committed(machine: Machine) -> int:
 
 def test_volume_over_power_cuts(image: Image, tmp_path: Path) -> None:
     """Made, written to, the power cut ten times in the middle: it always opens, and what was
-    committed is there. Another passphrase does not open it; full, it says so and stays whole."""
+    committed is there, on a stick that another image was written to as well. Another passphrase
+    does not open it; full, it says so and stays whole. Settings are those of the first start."""
     stick = image.stick(tmp_path / "stick.img", 900 * 10**6)
     computer = Computer(stick, image.direct("w"), shell=True)
     copies: dict[Path, int] = {}
@@ -80,6 +83,7 @@ def test_volume_over_power_cuts(image: Image, tmp_path: Path) -> None:
         machine.await_shell()
         begun = machine.seconds()
         created = helper(machine, "create", passphrase=PASSPHRASE)
+        helper(machine, "remember de Europe/Berlin C.UTF-8")
         assert re.fullmatch(r"[A-Z0-9-]{20,}", str(created["recovery"]))
         print(json.dumps({"seconds_to_make_a_volume": round(machine.seconds() - begun)}))
         machine.put("/run/writer.py", WRITER)
@@ -95,6 +99,11 @@ def test_volume_over_power_cuts(image: Image, tmp_path: Path) -> None:
         machine.pull()
     with Machine(tmp_path / "second", computer) as machine:
         machine.await_shell()
+        # keyboard, time zone and language are not asked for again
+        machine.await_console("Its passphrase opens it", START)
+        assert machine.run("cat /etc/timezone") == "Europe/Berlin"
+        assert 'XKBLAYOUT="de"' in machine.run("cat /etc/default/keyboard")
+        assert machine.run("dumpkeys | grep 'keycode  21 = +z'")
         refused = answer(machine, "open", passphrase="correct horse battery stable")["error"]
         assert "wrong passphrase" in str(refused["what"])
         helper(machine, "open", passphrase=PASSPHRASE)
@@ -107,6 +116,7 @@ def test_volume_over_power_cuts(image: Image, tmp_path: Path) -> None:
         machine.switch_off()
     if missing():
         pytest.skip(f"the copies are not opened: needs {', '.join(missing())}")
+    write_newer(image, next(iter(copies)))
     words = ("check", str(len(copies)), str(created["recovery"]))
     with Guest(tmp_path / "vm", list(copies), *words) as guest:
         guest.end(2400)
@@ -118,11 +128,36 @@ def test_volume_over_power_cuts(image: Image, tmp_path: Path) -> None:
         assert int(number) >= least
 
 
+def write_newer(image: Image, stick: Path) -> None:
+    """Write the image to a stick that has a volume and another system, as `--write` does."""
+    system = image.partitions[0]
+    run("dd", "if=/dev/zero", f"of={stick}", "bs=1M", f"seek={system.start // 2**20 + 1}",
+        f"count={system.size // 2**20 - 1}", "conv=notrunc", "status=none")  # fmt: skip
+    device = Path(run("losetup", "--find", "--show", stick).strip())
+    try:
+        keep = kept.find(device, image.iso)
+        assert keep is not None
+        write.write(image.iso, device, lambda *_: None, keep)
+        place = ("bs=1M", "iflag=skip_bytes,count_bytes", "status=none")
+        words = [f"skip={system.start}", f"count={system.size}", *place]
+        there, wanted = (stick.with_suffix(end) for end in (".there", ".wanted"))
+        run("dd", f"if={device}", f"of={there}", *words)
+        run("dd", f"if={image.iso}", f"of={wanted}", *words)
+        assert digest(there) == digest(wanted)
+        there.unlink()
+        wanted.unlink()
+    finally:
+        run("losetup", "--detach", device)
+
+
 def test_a_write_protected_stick(image: Image, tmp_path: Path) -> None:
-    """It starts, says that it cannot keep anything and why, and offers no volume."""
-    computer = Computer(
-        image.stick(tmp_path / "stick.img"), image.direct("w"), protected=True, shell=True
-    )
+    """It starts, says that it cannot keep anything and why, and offers no volume; answers on it
+    are offered."""
+    stick = image.stick(tmp_path / "stick.img")
+    answers = tmp_path / "answers.yaml"
+    answers.write_text("version: 1\n")
+    run("mcopy", "-i", image.fat(stick, 3), answers, "::/answers.yaml")
+    computer = Computer(stick, image.direct("w"), protected=True, shell=True)
     with Machine(tmp_path / "computer", computer) as machine:
         machine.serial.wait("^BUILDUSB: wizard", START)
         machine.await_shell()
@@ -138,7 +173,7 @@ def test_a_write_protected_stick(image: Image, tmp_path: Path) -> None:
         assert "all of it is lost" in " ".join(shown.split())
         machine.picture("protected")
         machine.press("f2")
-        machine.await_console("Welcome")
+        machine.await_console("Open the answers found on this stick")
 
 
 @pytest.mark.parametrize("harm", ["none", "a flipped bit", "cut short"])

@@ -97,6 +97,11 @@ def _look_around(machine: Machine) -> None:
     ]
     beyond = [place for place in heard if not re.match(r"(127\.|\[::1\])", place)]
     assert all(re.search(r":(68|546)$", place) for place in beyond), heard
+    # QEMU's card is 52:54:00:12:34:56
+    machine.run("until ip -4 -brief address show scope global | grep -q UP; do sleep 1; done")
+    sent = machine.run("ip -brief link show up | grep -v ^lo")
+    assert "UP" in sent
+    assert "52:54:00:12:34:56" not in sent
     chain = machine.run("nft list chain inet build-usb input")
     assert "policy drop" in chain
     assert machine.run("cat /proc/sys/kernel/core_pattern") == "|/bin/false"

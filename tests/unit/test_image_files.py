@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from wizard.stick.__main__ import COMMANDS
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGE = CHECKOUT / "image"
 SYSTEM = IMAGE / "live/config/includes.chroot_after_packages"
@@ -128,6 +130,13 @@ def test_units_call_programs_that_exist() -> None:
                 r"^Exec\w+=\W*(/usr/lib/build-usb/\S+)", unit.read_text(), re.M
             ):
                 assert (IMAGE / "product" / program.lstrip("/")).is_file(), (unit, program)
+
+
+def test_what_of_the_helper_is_called_before_the_wizard_is_there() -> None:
+    scripts = "".join(path.read_text() for path in shell_scripts())
+    called = set(re.findall(r"/usr/lib/build-usb/stick ([a-z-]+)", scripts))
+    assert called == {"apply-remembered"}
+    assert called <= set(COMMANDS)
 
 
 def image_tests() -> dict[str, set[str]]:

@@ -131,8 +131,8 @@ def language(name: str) -> Result:
 
 
 def apply_remembered() -> Result:
-    """Apply what was chosen at an earlier start; nothing to apply is no error."""
-    found = settings.remembered(media.ANSWERS)
+    """Mount ANSWERS and apply what was chosen at an earlier start; nothing chosen is no error."""
+    found = settings.remembered(media.mount_answers(medium.boot_disk(), "ro", _owner()))
     if found is not None:
         settings.apply_keyboard(found.keyboard)
         settings.apply_timezone(found.timezone)
