@@ -46,5 +46,5 @@ def digitalocean(steps: int = 1) -> Iterator[DigitalOceanEmulator]:
 
 def opened_account(api: DigitalOceanEmulator, **changes: Any) -> DigitalOceanProvider:
     """The account as the product opens it, but for `changes`; it never waits long."""
-    account = replace(Account(Secret(TOKEN), "fra1", BUILDER, api.url), **changes)
+    account = replace(Account(Secret(TOKEN), "fra1", lambda: BUILDER, api.url), **changes)
     return DigitalOceanProvider(account, pause=lambda _seconds: None)

@@ -41,7 +41,7 @@ def account() -> Iterator[AwsEmulator]:
 
 
 def opened(api: AwsEmulator, token: str = TOKEN, **changes: Any) -> AwsProvider:
-    account = replace(Account(Secret(token), REGION, BUILDER, api.url), **changes)
+    account = replace(Account(Secret(token), REGION, lambda: BUILDER, api.url), **changes)
     return AwsProvider(account, pause=lambda _seconds: None)
 
 

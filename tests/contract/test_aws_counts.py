@@ -57,7 +57,7 @@ from wizard.plan.build import build
 from wizard.providers.aws import AwsProvider
 from wizard.providers.base import Account
 from wizard.secrets import Secret
-account = Account(Secret(sys.argv[1]), "eu-central-1", "198.51.100.7", sys.argv[2])
+account = Account(Secret(sys.argv[1]), "eu-central-1", lambda: "198.51.100.7", sys.argv[2])
 answers = loader.loads(sys.argv[3], "answers")
 started = time.process_time()
 provider = AwsProvider(account)

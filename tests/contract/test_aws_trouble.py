@@ -22,7 +22,6 @@ from tests.emulators.aws import TOKEN, AwsEmulator
 from wizard.answers import loader
 from wizard.errors import (
     AnswersError,
-    NotSupportedError,
     ProviderError,
     TransientError,
 )
@@ -212,7 +211,7 @@ def test_a_broken_answer_is_a_clear_error(
 
 def test_throttling_is_waited_for(api: AwsEmulator) -> None:
     pauses: list[float] = []
-    account = Account(Secret(TOKEN), REGION, BUILDER, api.url)
+    account = Account(Secret(TOKEN), REGION, lambda: BUILDER, api.url)
     api.refuse("ec2:", "RequestLimitExceeded", 503, times=4)
     AwsProvider(account, pause=pauses.append).machines("demo")
     assert len(pauses) == 4
@@ -220,9 +219,3 @@ def test_throttling_is_waited_for(api: AwsEmulator) -> None:
     api.refuse("ec2:", "RequestLimitExceeded", 503, times=100)
     with pytest.raises(TransientError):
         AwsProvider(account, pause=pauses.append).machines("demo")
-
-
-def test_the_build_machines_address_has_to_be_named(api: AwsEmulator) -> None:
-    with pytest.raises(NotSupportedError) as caught:
-        opened(api, build_machine=None).ensure_network("demo")
-    assert caught.value.where == "ssh.build_machine"

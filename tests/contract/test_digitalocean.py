@@ -17,7 +17,7 @@ from tests.emulators import openapi
 from tests.emulators.digitalocean import TOKEN, DigitalOceanEmulator
 from wizard.dns.base import RecordSet
 from wizard.dns.digitalocean import DigitalOcean
-from wizard.errors import NotSupportedError, ProviderError
+from wizard.errors import ProviderError
 from wizard.events import silent
 from wizard.providers.base import (
     Resource,
@@ -234,13 +234,6 @@ def test_a_deployment_stays_in_its_region(
     provider.ensure_network("demo")
     with pytest.raises(ProviderError, match="fra1, not in ams3"):
         opened(api, region="ams3").ensure_network("demo")
-
-
-def test_an_unknown_build_machine_is_refused_by_name(api: DigitalOceanEmulator) -> None:
-    with pytest.raises(NotSupportedError) as caught:
-        opened(api, build_machine=None).ensure_network("demo")
-    assert caught.value.where == "ssh.build_machine"
-    assert left(api) == {}
 
 
 def test_a_snapshot_becomes_a_machine(

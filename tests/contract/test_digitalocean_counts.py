@@ -28,7 +28,7 @@ from wizard.secrets import Secret
 token, url, builder, text = sys.argv[1:]
 answers = loader.loads(text, "answers")
 started = time.process_time()
-provider = DigitalOceanProvider(Account(Secret(token), "fra1", builder, url))
+provider = DigitalOceanProvider(Account(Secret(token), "fra1", lambda: builder, url))
 build(answers, provider.facts(), "bucket")
 found = len(provider.machines("demo")), len(provider.resources("demo"))
 seconds = time.process_time() - started

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.emulators import aws, digitalocean, knot, openapi
+from tests.emulators.address import AddressTeller
 from tests.emulators.aws import AwsEmulator
 from tests.emulators.cloudflare import CloudflareEmulator
 from tests.emulators.digitalocean import DigitalOceanEmulator
@@ -23,7 +24,7 @@ from wizard.answers.model import Answers
 from wizard.dns import propagation
 from wizard.dns.exchange import Address
 from wizard.dns.rfc2136 import Rfc2136
-from wizard.engine import deploy, destroy, graph, open, state
+from wizard.engine import deploy, destroy, graph, open, state, whereabouts
 from wizard.engine.context import Context
 from wizard.errors import UsageError
 from wizard.events import Event
@@ -101,7 +102,9 @@ def world(
         for vendor, api in ((provider, cloud), (dns, names)):
             if api is not None and hasattr(api, "url"):
                 monkeypatch.setenv(f"BUILD_USB_{vendor.upper()}_URL", api.url)
+        teller = stack.enter_context(AddressTeller("8.8.4.4"))
         for name, value in (
+            (whereabouts.VARIABLE, teller.url),
             ("AWS_KEYS", aws.TOKEN),
             ("ROUTE53_KEYS", aws.TOKEN),
             ("DIGITALOCEAN_TOKEN", digitalocean.TOKEN),

@@ -41,12 +41,12 @@ def opened(name: str, lab_dir: Path) -> Iterator[Provider]:
         return
     if name == "aws":
         with AwsEmulator() as cloud:
-            account = Account(Secret(AWS_KEYS), "eu-central-1", "198.51.100.7", cloud.url)
+            account = Account(Secret(AWS_KEYS), "eu-central-1", lambda: "198.51.100.7", cloud.url)
             yield AwsProvider(account, pause=lambda _seconds: None)
             assert cloud.violations == []
         return
     with DigitalOceanEmulator(openapi.document("digitalocean")) as api:
-        account = Account(Secret(TOKEN), "fra1", "198.51.100.7", api.url)
+        account = Account(Secret(TOKEN), "fra1", lambda: "198.51.100.7", api.url)
         # the emulator's time passes with requests
         yield DigitalOceanProvider(account, pause=lambda _seconds: None)
         assert api.violations == []

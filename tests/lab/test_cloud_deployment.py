@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from tests.emulators import openapi
+from tests.emulators.address import AddressTeller
 from tests.emulators.aws import TOKEN as AWS_KEYS
 from tests.emulators.aws_rented import RentedAws
 from tests.emulators.aws_storage import Storage
@@ -29,10 +30,13 @@ from tests.emulators.rented import Feed, RentedDigitalOcean, ServedCloudflare
 from tests.emulators.route53 import Route53Emulator
 from tests.lab.deployments import PASSPHRASE, quick_home
 from tests.lab.laboratory import Laboratory
+from wizard.agent.build_machine import NAMESPACE
 from wizard.engine.state import State
 from wizard.engine.state import load as load_state
+from wizard.home import keys
 from wizard.lab import addresses
 from wizard.lab.namespaces import OtherNetwork
+from wizard.machines.places import AGENT_PATH, SHARED_CONFIG
 from wizard.providers.base import Machine, ResourceKind, Services
 
 pytestmark = pytest.mark.lab
@@ -50,8 +54,10 @@ application:
   admin: {{user: editor, email: editor@{ZONE}}}
 domain: {{name: www.{ZONE}}}
 dns: DNS
-ssh: {{build_machine: {addresses.VISITOR}}}
 """
+# the others have it found out
+NAMED = f"ssh: {{build_machine: {addresses.VISITOR}}}\n"
+ELSEWHERE = "10.77.0.4", "10.77.0.6"
 
 
 DIGITALOCEAN = """{name: digitalocean, region: fra1, credentials: {environment: DIGITALOCEAN}}
@@ -87,6 +93,7 @@ class Cloud:
     laboratory: Laboratory
     folder: Path
     storage: Storage
+    teller: AddressTeller
     environment: dict[str, str]
 
     @property
@@ -109,6 +116,18 @@ class Cloud:
                 f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
             )
         return done
+
+    def move(self, address: str) -> None:
+        """Let this computer be at another address of the network that machines see it in."""
+        routes = "".join(
+            f"route replace {m.private_address}/32 dev $(ip -o route get {m.private_address} | "
+            f"sed 's/.* dev \\([^ ]*\\).*/\\1/') src {address}\n"
+            for m in self.laboratory.provider.machines("demo")
+        )
+        command = f"ip addr add {address}/32 dev lo; ip -batch - <<END\n{routes}END\n"
+        network = f"--net=/proc/{self.laboratory.processes()[-1]}/ns/net"
+        subprocess.run(["nsenter", network, "--", "sh", "-ec", command], check=True)
+        self.teller.says = address
 
     def state(self) -> State:
         state = load_state(self.folder / "home" / "deployments" / "demo" / "state.json")
@@ -135,9 +154,8 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
     own, zone = CASES[case]
     quick_home(tmp_path / "home")
     (tmp_path / "authority.json").write_text(json.dumps(asdict(services.acme)))
-    (tmp_path / "answers.yaml").write_text(
-        ANSWERS.replace("DNS", DNS[zone]).replace("PROVIDER", own)
-    )
+    answers = ANSWERS.replace("DNS", DNS[zone]).replace("PROVIDER", own)
+    (tmp_path / "answers.yaml").write_text(answers + (NAMED if zone == "cloudflare" else ""))
     with contextlib.ExitStack() as stack:
         descriptor = os.open(f"/proc/{laboratory.processes()[-1]}/ns/net", os.O_RDONLY)
         stack.callback(os.close, descriptor)
@@ -166,6 +184,7 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
         route53 = Route53Emulator(listener(), keys=aws.keys, feed=feed.serve)
         route53.add_zone(ZONE, addresses.SERVICES)
         stack.enter_context(route53)
+        teller = stack.enter_context(AddressTeller(addresses.VISITOR, listener()))
         behind = addresses.SERVICES, addresses.S3_PORT
 
         def connect() -> socket.socket:
@@ -183,7 +202,9 @@ def opened(laboratory: Laboratory, tmp_path: Path, case: str) -> Iterator[Cloud]
             laboratory,
             tmp_path,
             s3,
+            teller,
             {
+                "BUILD_USB_ADDRESS_URL": teller.url,
                 "PATH": os.environ["PATH"],
                 "HOME": str(tmp_path),
                 "BUILD_USB_HOME": str(tmp_path / "home"),
@@ -243,6 +264,28 @@ def changes(cloud: Cloud) -> int:
     asked = [*cloud.api.calls(what), *cloud.cloudflare.calls("^POST")]
     batches = cloud.dns.accepted if isinstance(cloud.dns, Route53Emulator) else 0
     return batches + len([r for r in asked if not r.path.endswith("/records/0")])
+
+
+def moved(cloud: Cloud, web: Machine) -> None:
+    """Go to another network: nothing is let in from there, and every command says what to do."""
+    cloud.move(ELSEWHERE[0])
+    refused = cloud.run("points", check=False)
+    assert refused.returncode == 2
+    assert f"this computer is at {ELSEWHERE[0]} now" in refused.stderr
+    assert "build-usb let-in demo" in refused.stderr
+    shown = cloud.run("status", check=False)
+    assert f"and the machines let in {addresses.VISITOR}: build-usb let-in demo" in shown.stdout
+    # who can write into the bucket, but has not the key, is believed by nobody
+    forged = json.dumps(
+        {"version": 1, "deployment": "demo", "address": ELSEWHERE[0], "at": 1 << 40}
+    )
+    s3fs = f"cat > {SHARED_CONFIG}/build-machine.json"
+    signature = keys.sign(keys.generate_ssh_key(), NAMESPACE, forged.encode())
+    text = json.dumps({"text": forged, "signature": signature})
+    cloud.laboratory.enter(web.id, "sh", "-c", s3fs, stdin=text)
+    answer = cloud.laboratory.enter(web.id, "sh", "-c", f"{AGENT_PATH} firewall; true")
+    assert "not signed by the key" in answer
+    assert ELSEWHERE[0] not in cloud.laboratory.enter(web.id, "ufw", "status")
 
 
 def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
@@ -308,7 +351,13 @@ def test_a_site_on_a_cloud_comes_works_and_goes(cloud: Cloud) -> None:
     cloud.run("deploy", cloud.answers, "--json", "--yes")
     assert changes(cloud) == before
 
-    kept = backups_of(cloud) if cloud.dns is cloud.api else ""
+    follow_me = cloud.dns is cloud.api
+    if follow_me:
+        moved(cloud, web)
+    kept = backups_of(cloud) if follow_me else ""
+    if follow_me:
+        assert probe("visitor", web.private_address, 1035) == "filtered"
+        cloud.move(ELSEWHERE[1])
     destroyed = cloud.run("destroy", "--yes", "demo")
     assert left(cloud.api) == {}
     if kept:

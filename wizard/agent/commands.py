@@ -17,6 +17,7 @@ from wizard.agent import (
     alarms,
     backup,
     baseline,
+    build_machine,
     content,
     cronjob,
     edge,
@@ -61,6 +62,8 @@ def run_edge(config: Config, places: Places) -> Result:
 def run_firewall(config: Config, places: Places) -> Result:
     """Make ufw equal to the rules with the peers of now."""
     config = edge.applied(config, places.edge)
+    moved = build_machine.ensure(config, places)
+    config = build_machine.applied(config, places.build_machine)
     found, problem = _peers(config, places)
     now, done = ufw.apply(config, found, places)
     result: Result = {
@@ -75,7 +78,7 @@ def run_firewall(config: Config, places: Places) -> Result:
         result["foreign"] = list(now.held.foreign)
     if now.past:
         result["past_ufw"] = list(now.past)
-    problems = [problem] if problem else []
+    problems = [text for text in (problem, moved) if text]
     if config.ipv6 and config.ipv6 not in ufw.global_ipv6():
         problems.append(f"no interface has the address {config.ipv6}, which names lead to")
     if not result["synced"]:
@@ -110,6 +113,7 @@ def run_heartbeat(config: Config, places: Places) -> Result:
 
 def _synced(config: Config, places: Places) -> bool | None:
     config = edge.applied(config, places.edge)
+    config = build_machine.applied(config, places.build_machine)
     try:
         known = peers.last_good(config, places.config, places.peers)
         return ufw.is_synced(config, known, ufw.look(places))

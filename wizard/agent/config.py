@@ -19,6 +19,7 @@ from wizard.agent.errors import AgentError
 VERSION = 1
 ROLES = ("webserver", "database", "autoscaler")
 SOURCE_KINDS = ("anyone", "build-machine", "role", "networks")
+KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+={0,2}", re.ASCII)
 # a DNS label: also safe as a file name, which is what a machine's own name becomes
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
@@ -57,11 +58,12 @@ class Config:
     """What the agent knows for certain about its machine.
 
     `ipv6` is the address that names lead to beside the public one, or empty; `build_machine` an
-    address or network; `shared_config` a mount point and
-    `shared_config_unit` the systemd unit that mounts it; `services` are units (patterns allowed)
-    that must be active; `certificate` a PEM file, or empty; `files` the file that names the plugins
-    and themes of all webservers that are here, or empty; `backup` what this machine backs up;
-    `mail` how people are told, if they are.
+    address or network, as it was at `build_machine_at` (seconds since 1970; 0: not told), and
+    `administrator` the public key (`ssh-ed25519 AAAA…`) whose word counts when it has moved;
+    `shared_config` a mount point and `shared_config_unit` the systemd unit that mounts it;
+    `services` are units (patterns allowed) that must be active; `certificate` a PEM file, or empty;
+    `files` the file that names the plugins and themes of all webservers that are here, or empty;
+    `backup` what this machine backs up; `mail` how people are told, if they are.
     """
 
     deployment: str
@@ -84,6 +86,8 @@ class Config:
     backup: backup.Backup | None = None
     ipv6: str = ""
     mail: mail.Mail | None = None
+    build_machine_at: int = 0
+    administrator: str = ""
 
 
 def load(path: Path) -> Config:
@@ -137,6 +141,8 @@ def parse(values: Any) -> Config:
         backup=backup.parse(values.get("backup")),
         ipv6=_text(values, "ipv6", empty=True),
         mail=mail.parse(values.get("mail")),
+        build_machine_at=_seconds(values, "build_machine_at"),
+        administrator=_key(values, "administrator"),
     )
     # ufw closes everything else: without this rule nobody could repair the machine
     if not any(r.kind == "build-machine" and r.port == config.ssh_port for r in config.rules):
@@ -223,6 +229,20 @@ def _port(values: dict[str, Any], key: str) -> int:
     value = values.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
         raise AgentError(f"{key} is not a port")
+    return value
+
+
+def _seconds(values: dict[str, Any], key: str) -> int:
+    value = values.get(key, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise AgentError(f"{key} is not a number of seconds")
+    return value
+
+
+def _key(values: dict[str, Any], key: str) -> str:
+    value = _text(values, key, empty=True)
+    if value and not KEY.fullmatch(value):
+        raise AgentError(f"{key} is not a public key")
     return value
 
 

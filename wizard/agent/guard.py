@@ -20,12 +20,13 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": 
 _MAXIMUM_ANSWER = 1 << 20
 
 
-def run(*command: str, seconds: float = 20.0) -> str:
-    """Run a program and return its standard output; AgentError if it fails or takes longer."""
+def run(*command: str, seconds: float = 20.0, given: str = "") -> str:
+    """Run a program with `given` as its standard input and return its standard output; AgentError
+    if it fails or takes longer."""
     try:
         done = subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             text=True,
             errors="replace",

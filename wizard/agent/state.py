@@ -44,6 +44,11 @@ class Places:
         return self.state / "edge.json"
 
     @property
+    def build_machine(self) -> Path:
+        """What the build machine said last of where it is, signed."""
+        return self.state / "build-machine.json"
+
+    @property
     def mail(self) -> Path:
         """What people were told by mail, and what is still to be sent."""
         return self.state / "mail.json"

@@ -385,7 +385,7 @@ class Ssh(Section):
     port: Port = Field(1035, description="Port of sshd on every machine.")
     build_machine: NetworkAddress | None = Field(
         None, description="Who may connect: the build machine's address or network as the machines "
-        "see it; null: discovered.",
+        "see it; null: found out.",
     )  # fmt: skip
 
 

@@ -96,7 +96,6 @@ def unsupported(answers: Answers, *, stick: bool = False) -> list[Problem]:
         *_production(answers),
         *_authority(answers),
         *_sections(answers),
-        *_cloud(answers),
         *_together(answers),
     ]
     order = list(Answers.model_fields)
@@ -208,16 +207,6 @@ def _sections(answers: Answers) -> Iterator[Problem]:
             default = type(value).model_fields[str(part)].default
             value = getattr(value, str(part))
         yield from _differences(path, value, default)
-
-
-def _cloud(answers: Answers) -> Iterator[Problem]:
-    clouds = [name for name in WORKING["provider.name"] if name != "local"]
-    if answers.provider.name in clouds and answers.ssh.build_machine is None:
-        allowed = (
-            "the address or network that machines see this computer at: your router shows it, and "
-            "`echo $SSH_CONNECTION` on any machine elsewhere that you are logged in to from here"
-        )
-        yield Problem(("ssh", "build_machine"), "null: to find it out", allowed)
 
 
 def _together(answers: Answers) -> Iterator[Problem]:

@@ -189,6 +189,15 @@ def _parser() -> argparse.ArgumentParser:
     ssh.add_argument("machine", metavar="MACHINE", help="for example web1")
     ssh.add_argument("words", metavar="WORD", nargs=argparse.REMAINDER, help="a command to run")
     ssh.add_argument("--deployment", metavar="NAME", help="default: the only one")
+    let_in = add(
+        "let-in",
+        deployments.let_in,
+        "let this computer in, at the address it has now",
+        "For `ssh`, `status` and `dashboard` after a change of network; other commands see to it "
+        "themselves. Machines look for a new address each minute.",
+    )
+    takes_name(let_in)
+    as_json(let_in, "one event a line")
     destroy = add(
         "destroy",
         deployments.destroy,

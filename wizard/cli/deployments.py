@@ -119,6 +119,24 @@ def ssh(arguments: argparse.Namespace) -> int:
     return keys.open_ssh(deployment, key, [arguments.machine, *arguments.words])
 
 
+def let_in(arguments: argparse.Namespace) -> int:
+    """Let this computer in at its address of now."""
+    from wizard.console import display
+    from wizard.operations import run, session
+
+    home = open_home(arguments)
+    deployment = session.choose(home, arguments.name)
+    address, moved = run.let_in(
+        session.unlock(home, arguments.passphrase_file),
+        deployment,
+        lambda steps: display(steps, json=arguments.json),
+        stop_on_signals(),
+    )
+    if not arguments.json:
+        say(f"The machines let in {address}{', and the address of before no more' * moved}.")
+    return ExitCode.OK
+
+
 def destroy(arguments: argparse.Namespace) -> int:
     """Take a deployment away."""
     from wizard.console import display

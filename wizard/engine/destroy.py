@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from wizard.engine import backups, gate, graph, origin
+from wizard.engine import backups, gate, graph, letting_in, origin
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
 from wizard.errors import ProviderError
@@ -45,6 +46,9 @@ def destroy(
     made = set(backups.keepers(context).values()) <= set(context.state.machines)
     if stay and made and last_backup:
         point = backups.new_point("shutdown")
+        if letting_in.has_moved(context):
+            first += [replace(step, needs=before) for step in letting_in.steps(context)]
+            before = (letting_in.STEP,)
         first += backups.backup_steps(context, point, needs=before)
         before = tuple(step.id for step in first)
     if stay or backups.kept_elsewhere(context):

@@ -96,6 +96,8 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         ipv6=found.ipv6 if plan.ipv6 else "",
         network_cidr=context.network.cidr,
         build_machine=context.network.build_machine,
+        build_machine_at=context.state.build_machine_at,
+        administrator=station.administrator(context),
         memory=machine.size.memory,
         firewall=plan.machine_firewall,
         rules=tuple(rule_to_plain(rule) for rule in plan.rules if rule.target is machine.role),

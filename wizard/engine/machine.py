@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wizard.engine import agents, fleets, managed, rolling, station
+from wizard.engine import agents, fleets, letting_in, managed, rolling, station
 from wizard.engine import configure as worker
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -45,7 +45,7 @@ def steps(context: Context, machine: PlannedMachine) -> list[Step]:
             f"contact:{name}",
             "first contact",
             lambda report: _contact(context, machine, report),
-            needs=(f"create:{name}",),
+            needs=(f"create:{name}", *(step.id for step in letting_in.announce(context))),
             machine=name,
             expected=12,
         ),

@@ -6,6 +6,7 @@ The one place where names in answers become objects; everything is imported on u
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from wizard.dns import registry as dns_registry
 from wizard.dns.base import DnsProvider, Wanted
 from wizard.dns.exchange import Address
 from wizard.dns.hosted import marker_of
+from wizard.engine import whereabouts
 from wizard.errors import HomeError, NotSupportedError, UsageError
 from wizard.home.home import Home
 from wizard.home.store import SecretStore
@@ -89,7 +91,11 @@ def account(answers: Answers, credentials: SecretStore | None) -> Account | None
     rehearsal needs none). `credentials` are the home's, None: it is locked."""
     own, database = answers.provider, answers.database
     found = account_of(
-        own.name, own.credentials, own.region, credentials, build_machine=answers.ssh.build_machine
+        own.name,
+        own.credentials,
+        own.region,
+        credentials,
+        build_machine=whereabouts.of(answers),
     )
     if found is None:
         return None
@@ -118,7 +124,7 @@ def account_of(
     region: str,
     credentials: SecretStore | None,
     *,
-    build_machine: str | None = None,
+    build_machine: Callable[[], str] | None = None,
     timeout: float | None = None,
 ) -> Account | None:
     """Return what a cloud has to know of us, as far as it is decided; see `account`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 from wizard.engine import content, open, scaler_credentials
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter
@@ -28,9 +31,12 @@ def prepare(context: Context, report: Reporter) -> str:
 def network(context: Context, report: Reporter) -> str:
     """Make sure of the private network; return its addresses."""
     context.journal.record("intent", report.step)
-    context.network = context.provider.ensure_network(context.plan.deployment)
-    context.journal.record("done", report.step, id=context.network.id)
-    return context.network.cidr
+    context.network = made = context.provider.ensure_network(context.plan.deployment)
+    context.journal.record("done", report.step, id=made.id)
+    if not context.state.build_machine:
+        where, now = made.build_machine, int(time.time())
+        context.update(lambda state: replace(state, build_machine=where, build_machine_at=now))
+    return f"{made.cidr}, SSH from {made.build_machine}"
 
 
 def firewall(context: Context, report: Reporter) -> str:

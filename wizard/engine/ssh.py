@@ -78,7 +78,8 @@ def connect(connection: Connection, seconds: float = CONNECT_SECONDS) -> paramik
             "cannot connect with SSH",
             where=f"{connection.address} port {connection.port}",
             why=str(error) or type(error).__name__,
-            cure="check that the machine runs and that its firewall lets this computer in",
+            cure="check that the machine runs; if this computer has moved to another network: "
+            "build-usb let-in",
         ) from error
     return client
 

@@ -38,7 +38,9 @@ class State:
     """Everything `status`, `ssh`, `destroy` and a second run need without asking anyone. `gated`:
     the proxies may have a gate of ours. `content` is the restore point it began with, made by a
     site that answered to `former_hosts`. `files` is the digest of the plugins and themes that all
-    webservers have (empty: the package's own), `files_of` says where they come from."""
+    webservers have (empty: the package's own), `files_of` says where they come from.
+    `build_machine` is the address or network that the machines let SSH in from, as they were told
+    at `build_machine_at` (seconds since 1970)."""
 
     deployment: str
     bucket: str
@@ -59,6 +61,8 @@ class State:
     files: str = ""
     files_of: str = ""
     database_engine: str = ""
+    build_machine: str = ""
+    build_machine_at: int = 0
     machines: dict[str, MachineState] = field(default_factory=dict)
 
     @property

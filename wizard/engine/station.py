@@ -40,7 +40,7 @@ from wizard.providers.base import (
 from wizard.rules import Role
 from wizard.secrets import Secret
 
-_VERSION = 2
+_VERSION = 3
 _OWN_KEY = "scaler_key"
 OTHER_LOGIN = "other_login"
 """The public key of the build machine, which may log in to what an autoscaler makes."""
@@ -64,6 +64,12 @@ def logins(context: Context) -> tuple[str, ...]:
         return (own,)
     other = context.secrets.get(OTHER_LOGIN)
     return own, other.reveal() if other else keys.key_pair(context.secrets, _OWN_KEY).public
+
+
+def administrator(context: Context) -> str:
+    """Return the public key of the build machine, whoever asks."""
+    other = context.secrets.get(OTHER_LOGIN)
+    return other.reveal() if other else keys.key_pair(context.secrets, "ssh_key").public
 
 
 def document(
@@ -104,6 +110,7 @@ def document(
         "facts": _facts(plan),
         "edge": asdict(plan.edge) if plan.edge else None,
         "network": asdict(context.network),
+        "build_machine_at": context.state.build_machine_at,
         "database": _database(context.database),
         "authority": asdict(authority) if authority else None,
         "apis": open.other_apis(),
@@ -162,7 +169,12 @@ def open_station(station: Station, folder: Path) -> Context:
         credentials=credentials,
         journal=deployment.open_journal(),
         provider=provider,
-        state=State(plan.deployment, plan.bucket.name, machines=machines),
+        state=State(
+            plan.deployment,
+            plan.bucket.name,
+            build_machine_at=values["build_machine_at"],
+            machines=machines,
+        ),
         network=Network(**values["network"]),
         inside=True,
         recipe=values["recipe"],

@@ -12,6 +12,7 @@ import os
 import signal
 import struct
 import subprocess
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ __all__ = [
     "open_ssh",
     "public_key",
     "read_ssh_hosts",
+    "sign",
     "ssh_arguments",
     "write_ssh_files",
 ]
@@ -61,6 +63,23 @@ class SshHost:
     address: str
     port: int
     host_key: str
+
+
+def sign(private: Secret, namespace: str, text: bytes) -> str:
+    """Return a signature as `ssh-keygen -Y verify` reads it (OpenSSH's PROTOCOL.sshsig)."""
+    key = serialization.load_ssh_private_key(private.reveal().encode(), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    kind, public = b"ssh-ed25519", public_key(private).split()[1]
+    about = b"".join(map(_string, (namespace.encode(), b"", b"sha512")))
+    made = key.sign(b"SSHSIG" + about + _string(hashlib.sha512(text).digest()))
+    who = struct.pack(">I", 1) + _string(base64.b64decode(public))
+    whole = b"SSHSIG" + who + about + _string(_string(kind) + _string(made))
+    lines = textwrap.fill(base64.b64encode(whole).decode(), 70)
+    return f"-----BEGIN SSH SIGNATURE-----\n{lines}\n-----END SSH SIGNATURE-----\n"
+
+
+def _string(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
 
 
 def generate_ssh_key() -> Secret:

@@ -79,6 +79,8 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
         "ipv6": job.ipv6,
         "network_cidr": job.network_cidr,
         "build_machine": job.build_machine,
+        "build_machine_at": job.build_machine_at,
+        "administrator": job.administrator,
         "ssh_port": job.ssh_port,
         "firewall": job.firewall,
         "rules": [dict(rule) for rule in job.rules],

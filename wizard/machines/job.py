@@ -215,6 +215,8 @@ class MachineJob:
     database: DatabaseSettings
     tls: TlsSettings
     application: ApplicationSettings
+    build_machine_at: int = 0
+    administrator: str = ""
     ipv6: str = ""
     leader: bool = True
     edge: EdgeSettings | None = None

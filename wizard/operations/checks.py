@@ -19,7 +19,7 @@ from wizard.answers.model import Answers
 from wizard.answers.sections import CredentialSource, Dns
 from wizard.dns import delegation
 from wizard.dns.base import NOTHING, DnsProvider, Wanted
-from wizard.engine import mailing, scaler_credentials
+from wizard.engine import mailing, scaler_credentials, whereabouts
 from wizard.engine import open as engine_open
 from wizard.errors import (
     BuildUsbError,
@@ -141,12 +141,24 @@ def check(
                 findings += _lasting(f"{bucket}-backups", storage, "backups.periods")
         except BuildUsbError as error:
             findings.append(_finding(error, "object_storage.credentials"))
+        findings += _whereabouts(answers)
         findings += check_second(answers, home, credentials, progress)
     wanted = engine_open.wanted_of_proxies(answers)
     zone = check_dns(answers.dns, own.name, own.credentials, credentials, progress, wanted)
     autoscalers = check_autoscalers(answers, home, credentials, progress)
     mail = _mail(answers, credentials, progress, test_mail=test_mail)
     return Checked((*findings, *zone.findings, *autoscalers, *mail), cloud.facts)
+
+
+def _whereabouts(answers: Answers) -> tuple[Finding, ...]:
+    """Find out what SSH would be let in from, where the answers leave it to us."""
+    tell = whereabouts.of(answers)
+    if tell is None or answers.ssh.build_machine is not None:
+        return ()
+    try:
+        return (Finding("ssh.build_machine", Level.GOOD, f"this computer is seen at {tell()}"),)
+    except BuildUsbError as error:
+        return (_finding(error, "ssh.build_machine"),)
 
 
 def _mail(

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from wizard.engine import backups, joining
+from wizard.engine import backups, joining, letting_in
 from wizard.engine.context import Context
 from wizard.engine.graph import Step
 from wizard.errors import UsageError
@@ -127,4 +127,10 @@ def show_point(
 def _looking(session: Session, deployment: DeploymentHome) -> Context:
     context = make_context(session, deployment, read_answers(deployment))
     follow(context)
+    if letting_in.has_moved(context):
+        raise UsageError(
+            f"the machines let in {context.state.build_machine}, and this computer is at "
+            f"{context.provider.build_machine()} now",
+            cure=f"build-usb let-in {deployment.name}: it takes a minute",
+        )
     return context

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from wizard.answers import loader
 from wizard.answers.model import Answers
-from wizard.engine import fleets, graph, managed
+from wizard.engine import fleets, graph, letting_in, managed
 from wizard.engine import state as states
 from wizard.engine.context import Context
 from wizard.engine.deploy import steps as deploy_steps
@@ -23,7 +23,7 @@ from wizard.events import Event, EventKind, EventSink, silent, tee
 from wizard.home.files import append_line, write_atomic
 from wizard.home.home import DeploymentHome
 from wizard.operations import timings
-from wizard.operations.session import Session, make_context, read_answers
+from wizard.operations.session import Session, make_context, read_answers, read_state
 from wizard.secrets import Secret, redact
 
 Show = Callable[[Sequence[Step]], AbstractContextManager[EventSink]]
@@ -125,7 +125,22 @@ def on_running(
         context.provider.check()
         context.connect(silent)
         follow(context)
-        return _run_steps(what.partition(" ")[0], context, steps_of(context), show, stop)
+        steps = letting_in.before(context, steps_of(context))
+        return _run_steps(what.partition(" ")[0], context, steps, show, stop)
+
+
+def let_in(
+    session: Session, deployment: DeploymentHome, show: Show, stop: threading.Event
+) -> tuple[str, bool]:
+    """Let this computer in at its address of now; return that, and whether it was another one."""
+    moved: list[bool] = []
+
+    def steps(context: Context) -> list[Step]:
+        moved.append(letting_in.has_moved(context))
+        return [] if moved[0] else letting_in.steps(context)
+
+    on_running(f"let-in {deployment.name}", session, deployment, show, stop, steps)
+    return read_state(deployment).build_machine, moved[0]
 
 
 def _run_steps(

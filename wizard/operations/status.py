@@ -5,8 +5,9 @@ Nothing is remembered or guessed: every line of a status was asked for now.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,7 +108,13 @@ def status(session: Session, deployment: DeploymentHome) -> Status:
             site=site_text,
             dns=dns_text,
             machines=seen,
-            problems=(*site_problems, *dns_problems, *fleet_problems, *files_problems),
+            problems=(
+                *site_problems,
+                *dns_problems,
+                *fleet_problems,
+                *files_problems,
+                *_moved(provider, state, seen),
+            ),
             fleet=fleet,
             files=files_text,
         )
@@ -196,6 +203,19 @@ def _length(seconds: int) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def _moved(provider: Provider, state: State, machines: Sequence[MachineStatus]) -> Iterator[str]:
+    """Say so if a machine does not let this computer in because it has moved."""
+    if not state.build_machine or all(machine.agent for machine in machines):
+        return
+    with suppress(BuildUsbError):  # what cannot be found out explains nothing
+        here = provider.build_machine()
+        if here != state.build_machine:
+            yield (
+                f"this computer is at {here}, and the machines let in {state.build_machine}: "
+                f"build-usb let-in {state.deployment}, or deploy again"
+            )
 
 
 def _machine(machine: MachineState, port: int, login: Secret, present: str) -> MachineStatus:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
-from wizard.errors import NotSupportedError, ProviderError
+from wizard.errors import ProviderError
 from wizard.events import Progress
 from wizard.providers import aws_facts, aws_policy, aws_rights
 from wizard.providers import aws_values as values
@@ -61,7 +61,7 @@ class AwsProvider:
         self._api = Api(
             account.token, account.region, account.url, pause=pause, timeout=account.timeout
         )
-        self._build_machine = account.build_machine
+        self._account = account
         self._cache = account.cache
         self._networks = Networks(self._api)
         self._images = Images(self._api)
@@ -223,25 +223,23 @@ class AwsProvider:
 
     # -- what shall be -----------------------------------------------------------------------------
 
+    def build_machine(self) -> str:
+        """Return the address or network that machines see the build machine at."""
+        assert self._account.build_machine is not None, "whoever rents machines says where it is"
+        return self._account.build_machine()
+
     def ensure_network(self, deployment: str) -> Network:
         """Return the deployment's VPC with subnets in two zones and a way out."""
-        if self._build_machine is None:
-            raise NotSupportedError(
-                "the address that instances see this computer at cannot be found out yet",
-                where="ssh.build_machine",
-                cure="name it: the public address of your network, or a network such as "
-                "203.0.113.0/24",
-            )
         with self._lock:
             vpc = self._networks.ensure(deployment)
-        return Network(str(vpc["VpcId"]), str(vpc["CidrBlock"]), self._build_machine)
+        return Network(str(vpc["VpcId"]), str(vpc["CidrBlock"]), self.build_machine())
 
     def ensure_firewall(self, deployment: str, rules: tuple[Rule, ...], *, enabled: bool) -> None:
         """Make the security groups, one for each role, equal to `rules`."""
         with self._lock:
             vpc = self._networks.find(deployment) or self._networks.ensure(deployment)
             self._networks.set_rules(
-                deployment, str(vpc["VpcId"]), rules, self._build_machine or "", enabled
+                deployment, str(vpc["VpcId"]), rules, self.build_machine(), enabled
             )
 
     def ensure_file_system(self, deployment: str) -> FileSystem:

@@ -9,7 +9,7 @@ Must not import: any DNS provider, plan, engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -315,9 +315,9 @@ OWN_ROLE = "own-role"
 
 @dataclass(frozen=True)
 class Account:
-    """What a cloud has to know of its user. `build_machine` is the address or network (CIDR) that
-    its machines see the build machine at, None if answers do not say; `url` is the API's address
-    where it is not the vendor's own; `timeout` the seconds to wait for an answer (None: the
+    """What a cloud has to know of its user. `build_machine` tells the address or network (CIDR)
+    that its machines see the build machine at, which may have to be found out; `url` is the API's
+    address where it is not the vendor's own; `timeout` the seconds to wait for an answer (None: the
     provider's own); `cache` a folder for what the cloud publishes, such as prices; `database` the
     engine of the managed database that the answers ask for, "" for none; `reserved`: webservers
     keep their address when they are made anew; `spot`: they are of spare capacity; `names` those
@@ -328,7 +328,7 @@ class Account:
 
     token: Secret
     region: str
-    build_machine: str | None = None
+    build_machine: Callable[[], str] | None = None
     url: str = ""
     timeout: float | None = None
     cache: Path | None = None
@@ -367,6 +367,9 @@ class Provider(Protocol):
 
     def machines(self, deployment: str) -> list[Machine]:
         """Return the deployment's machines as they are now."""
+
+    def build_machine(self) -> str:
+        """Return the address or network (CIDR) that machines see the build machine at."""
 
     def ensure_network(self, deployment: str) -> Network:
         """Return the deployment's private network, created if missing."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from wizard.errors import NotSupportedError, ProviderError
+from wizard.errors import ProviderError
 from wizard.events import Progress
 from wizard.providers import digitalocean_databases as databases
 from wizard.providers import digitalocean_keys as storage_keys
@@ -55,7 +55,7 @@ class DigitalOceanProvider:
             account.token, account.url or URL, read_timeout=account.timeout or READ_TIMEOUT
         )
         self._region = account.region
-        self._build_machine = account.build_machine
+        self._account = account
         self._database = account.database
         self._keeps_addresses = account.reserved
         self._droplets = Droplets(self._api, pause, inside=account.inside)
@@ -181,25 +181,21 @@ class DigitalOceanProvider:
 
     # -- what shall be -----------------------------------------------------------------------------
 
+    def build_machine(self) -> str:
+        """Return the address or network that machines see the build machine at."""
+        assert self._account.build_machine is not None, "whoever rents machines says where it is"
+        return self._account.build_machine()
+
     def ensure_network(self, deployment: str) -> Network:
         """Return the deployment's VPC, created in the region if missing."""
-        if self._build_machine is None:
-            raise NotSupportedError(
-                "the address that droplets see this computer at cannot be found out yet",
-                where="ssh.build_machine",
-                cure="name it: the public address of your network, or a network such as "
-                "203.0.113.0/24",
-            )
         with self._lock:
             found = self._networks.ensure(deployment)
-        return Network(str(found["id"]), values.network_of(self._api, found), self._build_machine)
+        return Network(str(found["id"]), values.network_of(self._api, found), self.build_machine())
 
     def ensure_firewall(self, deployment: str, rules: tuple[Rule, ...], *, enabled: bool) -> None:
         """Make the cloud firewalls equal to `rules`."""
         with self._lock:
-            self._networks.set_firewalls(
-                deployment, rules, self._build_machine or "", enabled=enabled
-            )
+            self._networks.set_firewalls(deployment, rules, self.build_machine(), enabled=enabled)
 
     def ensure_machine(self, spec: MachineSpec) -> Machine:
         """Return the droplet of that name, created if missing, once it has its addresses."""

@@ -133,6 +133,10 @@ class LocalProvider:
             return []
         return [_machine(item) for item in self._call("GET", f"/deployments/{deployment}/machines")]
 
+    def build_machine(self) -> str:
+        """Return the address that machines of the lab see this computer at."""
+        return addresses.BUILD_MACHINE
+
     def ensure_network(self, deployment: str) -> Network:
         """Return the deployment's network: all machines of the lab share one range of addresses,
         the firewall keeps deployments apart."""
