@@ -238,7 +238,7 @@ def test_autoscalers_at_amazon_work_with_their_role(laboratory: Laboratory, tmp_
         machines = {m.name: m for m in laboratory.provider.machines("demo")}
         name = f"www.{ZONE}"
         public = {machines[web].public_address for web in ("web1", "web2")}
-        assert set(cloud.dns.lookup(name)[1]) == public
+        until(cloud, "DNS has both", lambda: set(cloud.dns.lookup(name)[1]) == public, 60)
         assert page(cloud, machines["web1"], "/").text == "TLSv1.3</html>"
         page(cloud, machines["web1"], "/?write=kept")
         assert page(cloud, machines["web2"], "/?read").text == "kept"
