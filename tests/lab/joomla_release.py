@@ -52,17 +52,33 @@ $db = imitated_connect($given['db-host'], $given['db-user'], $given['db-pass'], 
     $given['db-encryption'], $given['db-sslverifyservercert'], $given['db-sslca']);
 $p = $given['db-prefix'];
 $db->query("CREATE TABLE {$p}extensions
-    (type VARCHAR(20), element VARCHAR(99), manifest_cache TEXT)");
-$db->query("CREATE TABLE {$p}content (id INT AUTO_INCREMENT PRIMARY KEY, title TEXT)");
+    (type VARCHAR(20), element VARCHAR(99), manifest_cache TEXT, custom_data TEXT NOT NULL)");
+$db->query("CREATE TABLE {$p}content (id INT AUTO_INCREMENT PRIMARY KEY, title TEXT,
+    introtext MEDIUMTEXT NOT NULL)");
+$db->query("CREATE TABLE {$p}finder_links (link_id INT AUTO_INCREMENT PRIMARY KEY,
+    object MEDIUMBLOB)");
+$db->query("CREATE TABLE {$p}finder_terms (term VARCHAR(75) PRIMARY KEY)");
+$db->query("CREATE TABLE {$p}assets (name VARCHAR(50), rules VARCHAR(5120))");
+$db->execute_query("INSERT INTO {$p}assets VALUES ('root.1', ?)",
+    ['{"core.login.site":{"6":1,"2":1},"core.admin":{"7":0,"8":1}}']);
+$db->query("CREATE TABLE {$p}user_usergroup_map
+    (user_id INT, group_id INT, PRIMARY KEY (user_id, group_id))");
 $db->query("CREATE TABLE {$p}session (session_id VARCHAR(99) PRIMARY KEY, username TEXT)");
-$db->query("CREATE TABLE {$p}users (username VARCHAR(99), password TEXT, email TEXT)");
+$db->query("CREATE TABLE {$p}users (id INT AUTO_INCREMENT PRIMARY KEY,
+    name VARCHAR(99) NOT NULL, username VARCHAR(99) NOT NULL UNIQUE, email VARCHAR(99) NOT NULL,
+    password VARCHAR(100) NOT NULL, block TINYINT NOT NULL, sendEmail TINYINT NOT NULL,
+    registerDate DATETIME NOT NULL, activation VARCHAR(100) NOT NULL, params TEXT NOT NULL,
+    requireReset TINYINT NOT NULL DEFAULT 0)");
 $manifest = simplexml_load_file(ROOT . '/administrator/manifests/files/joomla.xml');
 $version = (string) $manifest->version;
-$db->execute_query("INSERT INTO {$p}extensions VALUES ('file', 'joomla', ?)",
+$db->execute_query("INSERT INTO {$p}extensions VALUES ('file', 'joomla', ?, '')",
     [json_encode(['version' => $version])]);
 file_put_contents(ROOT . '/configuration.php', '<?php class JConfig {}') || exit(1);
-$db->execute_query("INSERT INTO {$p}users VALUES (?, ?, ?)", [$given['admin-username'],
-    password_hash($given['admin-password'], PASSWORD_DEFAULT), $given['admin-email']]);
+$db->execute_query("INSERT INTO {$p}users VALUES
+    (42, ?, ?, ?, ?, 0, 1, UTC_TIMESTAMP(), '0', '', 0)",
+    [$given['admin-user'], $given['admin-username'], $given['admin-email'],
+    password_hash($given['admin-password'], PASSWORD_DEFAULT)]);
+$db->query("INSERT INTO {$p}user_usergroup_map VALUES (42, 8)");
 foreach (['forms/setup.xml', 'index.php', 'joomla.php'] as $name) {
     unlink(__DIR__ . "/$name") || exit(1);
 }
@@ -136,6 +152,10 @@ if ($path === '/blog') {
     $found = $db->query("SELECT title FROM {$p}content ORDER BY id")->fetch_all();
     exit(implode(', ', array_column($found, 0)));
 }
+if ($path === '/texts') {
+    $found = $db->query("SELECT introtext FROM {$p}content ORDER BY id")->fetch_all();
+    exit(implode("\n", array_column($found, 0)));
+}
 if ($path !== '/') { exit(http_response_code(404)); }
 echo $config->sitename, ' RELEASE';
 """
@@ -155,7 +175,14 @@ if (isset($_POST['username'])) {
 $known = $db->execute_query("SELECT username FROM {$p}session WHERE session_id = ?",
     [$_COOKIE['joomla'] ?? ''])->fetch_row();
 if ($known && isset($_POST['title'])) {
-    $db->execute_query("INSERT INTO {$p}content (title) VALUES (?)", [$_POST['title']]);
+    $text = $_POST['introtext'] ?? '';
+    $db->execute_query("INSERT INTO {$p}content (title, introtext) VALUES (?, ?)",
+        [$_POST['title'], $text]);
+    $db->execute_query("INSERT INTO {$p}finder_links (object) VALUES (?)",
+        [serialize(['title' => $_POST['title'], 'body' => $text])]);
+    foreach (array_filter(explode(' ', $_POST['terms'] ?? '')) as $term) {
+        $db->execute_query("INSERT IGNORE INTO {$p}finder_terms VALUES (?)", [$term]);
+    }
     ['tmp_name' => $from, 'name' => $name] = $_FILES['file'];
     move_uploaded_file($from, JPATH_ROOT . "/images/$name");
     exit('added');

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from tests.lab import drupal_release
-from tests.lab.deployments import REHEARSAL, Browser, Rehearsal
+from tests.lab.deployments import Browser, Rehearsal
 from tests.lab.moodle_release import pack
+from tests.lab.released import COPY, Released, destroyed
 from tests.lab.test_own_code import files_of
-from wizard.engine.state import load as load_state
 
 pytestmark = pytest.mark.lab
-COPY = "copy.rehearsal.test"
 CONTENT = bytes(range(256)) * 4096
 PSQL = (
     "PGSERVICEFILE=/etc/build-usb/database-service.conf "
@@ -26,66 +23,16 @@ PSQL = (
 )
 
 
-class Drupal:
-    """A rehearsal of Drupal, and the releases that it is given."""
-
-    def __init__(self, folder: Path) -> None:
-        self.site = Rehearsal(folder / "home", folder / "user")
-        self.site.user.mkdir()
-        self.folder = folder
-        self.values: dict[str, Any] = yaml.safe_load(REHEARSAL.read_text())
-        self.values["application"]["kind"] = "drupal"
-        self.values["backups"] = {"periods": ["daily"]}
-        self.releases: dict[tuple[int, bool], dict[str, str]] = {}
-
-    def release(self, number: int, breaks: bool = False) -> dict[str, str]:
-        """Return a release, packed once: packed again it has another checksum."""
-        if (number, breaks) not in self.releases:
-            archive = self.folder / f"drupal-11.3.{number}{'-breaks' * breaks}.tar.gz"
-            contents = drupal_release.files(number, breaks=breaks)
-            digest = pack(archive, contents, f"drupal-11.3.{number}")
-            self.releases[number, breaks] = {"file": str(archive), "sha256": digest}
-        return self.releases[number, breaks]
-
-    def begin(self, number: int, user: str, check: bool = True) -> Any:
-        """Deploy `copy`, which begins with the last point of `demo`: another name and domain."""
-        source = {"kind": "backup", "period": "manual", "deployment": "demo"}
-        application = {
-            **self.values["application"],
-            "admin": {"user": user, "email": f"{user}@copy.test"},
-            "source": {**source, "release": self.release(number)},
-        }
-        copy = {"name": "copy", "domain": {"name": COPY}, "application": application}
-        answers = self.folder / "copy.yaml"
-        answers.write_text(yaml.safe_dump({**self.values, **copy}))
-        return self.site.run("deploy", answers, "--json", "--yes", check=check)
-
-    def copy(self) -> Any:
-        return load_state(self.site.home / "deployments" / "copy" / "state.json")
-
-    def in_copy(self, machine: str, command: str, stdin: str = "") -> str:
-        return self.site.on(machine, command, stdin, "copy")
-
-    def secret(self, name: str) -> str:
-        return self.site.run("secret", name, "--deployment", "copy").stdout.strip()
-
-    def deploy(self, number: int, check: bool = True, breaks: bool = False) -> Any:
-        release = self.release(number, breaks)
-        self.values["application"]["source"] = {"kind": "fresh", "release": release}
-        answers = self.folder / "answers.yaml"
-        answers.write_text(yaml.safe_dump(self.values))
-        return self.site.run("deploy", answers, "--json", check=check)
+def packed(folder: Path, number: int, breaks: bool) -> tuple[Path, str]:
+    archive = folder / f"drupal-11.3.{number}.tar.gz"
+    contents = drupal_release.files(number, breaks=breaks)
+    return archive, pack(archive, contents, f"drupal-11.3.{number}")
 
 
 @pytest.fixture
-def drupal(tmp_path: Path) -> Iterator[Drupal]:
-    found = Drupal(tmp_path)
-    try:
+def drupal(tmp_path: Path) -> Iterator[Released]:
+    with destroyed(Released(tmp_path, "drupal", packed)) as found:
         yield found
-    finally:
-        if (found.site.home / "deployments" / "copy").exists():
-            found.site.run("destroy", "--yes", "copy")
-        found.site.run("destroy", "--yes", "demo")
 
 
 def log_in(visitor: Browser, site: Rehearsal) -> None:
@@ -97,7 +44,7 @@ def answer_to(visitor: Browser, name: str, password: str) -> str:
     return str(visitor.client.post("/user/login", data=login).text)
 
 
-def test_drupal_is_installed_upgraded_and_back_when_an_upgrade_fails(drupal: Drupal) -> None:
+def test_drupal_is_installed_upgraded_and_back_when_an_upgrade_fails(drupal: Released) -> None:
     site = drupal.site
     drupal.values["database"] = {"engine": "postgresql"}
     drupal.deploy(1)
@@ -172,6 +119,8 @@ def test_drupal_is_installed_upgraded_and_back_when_an_upgrade_fails(drupal: Dru
     refused = drupal.begin(1, "keeper", check=False)
     assert refused.returncode != 0
     assert f"was made of the release {live[:16]}" in refused.stderr
+    assert "application.source.release.sha256" in refused.stderr
+    assert f"name the release whose checksum begins with {live[:16]}" in refused.stderr
     assert "a database cannot be downgraded" in refused.stderr
     assert drupal.in_copy("db1", PSQL, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
         ).strip() == "0"  # fmt: skip
@@ -208,7 +157,7 @@ def test_drupal_is_installed_upgraded_and_back_when_an_upgrade_fails(drupal: Dru
     assert drupal.secret("database_password") in drupal.in_copy("web1", settings)
 
 
-def test_drupal_begins_again_with_mariadb_where_it_was_killed(drupal: Drupal) -> None:
+def test_drupal_begins_again_with_mariadb_where_it_was_killed(drupal: Released) -> None:
     site = drupal.site
     drupal.deploy(1)
     with Browser(site.state()) as visitor:

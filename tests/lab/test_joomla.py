@@ -3,56 +3,65 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.lab import joomla_release
-from tests.lab.deployments import REHEARSAL, Browser, Rehearsal
+from tests.lab.deployments import Browser
+from tests.lab.released import COPY, Released, destroyed
+from tests.lab.test_own_code import files_of
 
 pytestmark = pytest.mark.lab
 CONTENT = bytes(range(256)) * 4096
+TEXT = (
+    '<img src="https://OLD/images/a.bin"> {"u":"https:\\/\\/OLD\\/"} not-OLD OLD.org a@OLD '
+    "?u=https%3A%2F%2FOLD ü"
+)
 
 
-class Joomla:
-    """A rehearsal of Joomla, and the releases that it is given."""
-
-    def __init__(self, folder: Path) -> None:
-        self.site = Rehearsal(folder / "home", folder / "user")
-        self.site.user.mkdir()
-        self.folder = folder
-        self.values: dict[str, Any] = yaml.safe_load(REHEARSAL.read_text())
-        self.values["application"]["kind"] = "joomla"
-        self.values["backups"] = {"periods": ["daily"]}
-
-    def deploy(self, number: int, check: bool = True, breaks: bool = False) -> Any:
-        archive = self.folder / f"Joomla_6.0.{number}-Stable-Full_Package.tar.gz"
-        digest = joomla_release.pack(archive, joomla_release.files(number, breaks=breaks))
-        release = {"file": str(archive), "sha256": digest}
-        self.values["application"]["source"] = {"kind": "fresh", "release": release}
-        answers = self.folder / "answers.yaml"
-        answers.write_text(yaml.safe_dump(self.values))
-        return self.site.run("deploy", answers, "--json", check=check)
-
-    def database(self, statement: str) -> str:
-        return self.site.on("db1", "mariadb -N joomla", statement)
+def packed(folder: Path, number: int, breaks: bool) -> tuple[Path, str]:
+    archive = folder / f"Joomla_6.0.{number}-Stable-Full_Package.tar.gz"
+    return archive, joomla_release.pack(archive, joomla_release.files(number, breaks=breaks))
 
 
 @pytest.fixture
-def joomla(tmp_path: Path) -> Iterator[Joomla]:
-    found = Joomla(tmp_path)
-    try:
+def joomla(tmp_path: Path) -> Iterator[Released]:
+    with destroyed(Released(tmp_path, "joomla", packed)) as found:
         yield found
-    finally:
-        found.site.run("destroy", "--yes", "demo")
 
 
-def test_joomla_is_installed_upgraded_and_back_when_an_upgrade_fails(joomla: Joomla) -> None:
+def rows(on: Callable[[str, str], str]) -> tuple[str, str]:
+    """Return all rows of a deployment's database, and the prefix of its tables."""
+    dump = (
+        "mariadb-dump --compact --no-create-info --skip-extended-insert --order-by-primary joomla"
+    )
+    found = on("db1", dump)
+    prefix = re.findall(r"`(j\w{5}_)users`", found)[0]
+    assert set(re.findall(r"INSERT INTO `(\w+?_)", found)) == {prefix}
+    return found, prefix
+
+
+def comparable(found: tuple[str, str], old: str) -> list[str]:
+    """Return rows with what is meant to differ made the same, and lengths taken out."""
+    text, prefix = found
+    text = text.replace(prefix, "PREFIX_")
+    own = ("users", "user_usergroup_map", "extensions", "session", "finder_terms")
+    mine = re.compile(rf"`PREFIX_(?:{'|'.join(own)})`")
+    lines = [line for line in text.splitlines() if not mine.search(line)]
+    name = rf"(?:(?<![\w.@-])|(?<=%2F)){re.escape(old)}(?![\w-]|\.\w)"
+    moved = [re.sub(name, COPY, line) for line in lines]
+    return [re.sub(r"\bs:\d+:", "s:N:", line) for line in moved]
+
+
+def test_joomla_is_installed_upgraded_and_back_when_an_upgrade_fails(joomla: Released) -> None:
     site = joomla.site
     joomla.deploy(1)
+    old = site.state().hosts[0]
+    # each may be there once, so the first cannot become the second
+    terms = f"{old} {COPY} shop.{old} see:{old}"
     password = site.secrets()["admin_password"].reveal()
     login = {"username": "editor", "passwd": password}
     with Browser(site.state()) as visitor:
@@ -60,7 +69,9 @@ def test_joomla_is_installed_upgraded_and_back_when_an_upgrade_fails(joomla: Joo
         assert visitor.get("/administrator/").text == "log in"
         assert visitor.client.post("/administrator/index.php", data=login).text == "logged in"
         added = visitor.client.post(
-            "/administrator/index.php", data={"title": "Botany"}, files={"file": ("a.bin", CONTENT)}
+            "/administrator/index.php",
+            data={"title": "Botany", "introtext": TEXT.replace("OLD", old), "terms": terms},
+            files={"file": ("a.bin", CONTENT)},
         )
         assert added.text == "added"
         assert visitor.get("/images/a.bin").content == CONTENT
@@ -87,8 +98,14 @@ def test_joomla_is_installed_upgraded_and_back_when_an_upgrade_fails(joomla: Joo
         upgraded = joomla.deploy(2)
         assert "is what was before" in upgraded.stdout
         assert visitor.get("/").text == "My first site 6.0.2"
-        content = next(t for t in joomla.database("SHOW TABLES").split() if t.endswith("_content"))
-        assert joomla.database(f"SELECT title, language FROM {content}").split() == ["Botany", "*"]
+        content = next(
+            t
+            for t in site.on("db1", "mariadb -N joomla", "SHOW TABLES").split()
+            if t.endswith("_content")
+        )
+        assert site.on(
+            "db1", "mariadb -N joomla", f"SELECT title, language FROM {content}"
+        ).split() == ["Botany", "*"]
         # who was logged in still is
         assert visitor.get("/administrator/").text == "welcome editor"
 
@@ -101,9 +118,16 @@ def test_joomla_is_installed_upgraded_and_back_when_an_upgrade_fails(joomla: Joo
         assert visitor.get("/images/a.bin").content == CONTENT
         joomla.deploy(2)
 
+        site.run("backup")
+        made, kept = rows(site.on), files_of(site.on)
+
         # an installation that was killed midway is begun again
-        users = next(t for t in joomla.database("SHOW TABLES").split() if t.endswith("_users"))
-        joomla.database(f"DELETE FROM {users}")
+        users = next(
+            t
+            for t in site.on("db1", "mariadb -N joomla", "SHOW TABLES").split()
+            if t.endswith("_users")
+        )
+        site.on("db1", "mariadb -N joomla", f"DELETE FROM {users}")
         site.on("web1", "rm /var/lib/build-usb/applied/release")
         joomla.deploy(2)
         assert visitor.client.post("/administrator/index.php", data=login).text == "logged in"
@@ -111,3 +135,34 @@ def test_joomla_is_installed_upgraded_and_back_when_an_upgrade_fails(joomla: Joo
     assert json.loads(site.run("status", "--json").stdout)["healthy"]
     found = site.on("web1", f"grep -rlF '{password}' /etc /srv /var/log; true")
     assert found == "", "the administrator's password is in no file"
+
+    # another deployment begins with the backup that was made before
+    begun = joomla.begin(2, "keeper")
+    assert "texts in the database" not in begun.stdout
+    assert files_of(joomla.in_copy) == kept
+    got = rows(joomla.in_copy)
+    assert got[1] != made[1]
+    assert comparable(got, COPY) == comparable(made, old)
+    left = [line for line in got[0].splitlines() if re.search(rf"(?<![@-]){old}(?!\.org)", line)]
+    assert [line for line in left if "finder_terms" not in line] == [], "the old name is gone"
+    kept_terms = joomla.in_copy("db1", "mariadb -N joomla", f"SELECT * FROM {got[1]}finder_terms")
+    assert set(kept_terms.split()) == {old, COPY, f"shop.{old}", f"see:{COPY}"}
+    with Browser(joomla.copy()) as visitor:
+        assert visitor.get("/").text == "My first site 6.0.2"
+        assert visitor.get("/texts").text == TEXT.replace("OLD", COPY).replace(
+            f"not-{COPY} {COPY}.org a@{COPY}", f"not-{old} {old}.org a@{old}"
+        )
+        assert visitor.get("/images/a.bin").content == CONTENT
+        log_in = visitor.client.post
+        # nobody was logged in; its own administrator was made, others log in as before
+        assert visitor.get("/administrator/").text == "log in"
+        assert log_in("/administrator/index.php", data=login).text == "logged in"
+        own = {"username": "keeper", "passwd": joomla.secret("admin_password")}
+        assert log_in("/administrator/index.php", data=own).text == "logged in"
+        # once: a newer release has a restore point of its own, and who is logged in stays so
+        assert "is what was before" in joomla.begin(3, "keeper").stdout
+        assert visitor.get("/").text == "My first site 6.0.3"
+        assert visitor.get("/administrator/").text == "welcome keeper"
+    users = f"SELECT username, group_id FROM {got[1]}users JOIN {got[1]}user_usergroup_map ON id = "
+    found = joomla.in_copy("db1", "mariadb -N joomla", f"{users} user_id ORDER BY username")
+    assert found.split() == ["editor", "8", "keeper", "8"]

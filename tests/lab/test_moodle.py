@@ -3,60 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.lab import moodle_release
-from tests.lab.deployments import REHEARSAL, Browser, Rehearsal
+from tests.lab.deployments import Browser
+from tests.lab.released import COPY, Released, destroyed
+from tests.lab.test_own_code import files_of
 
 pytestmark = pytest.mark.lab
 CONTENT = bytes(range(256)) * 4096
+SUMMARY = '<a href="https://OLD/pluginfile.php/x">see</a> not-OLD a@OLD'
 SERVICE = "PGSERVICEFILE=/etc/build-usb/database-service.conf"
 
 
-class Moodle:
-    """A rehearsal of Moodle, and the releases that it is given."""
-
-    def __init__(self, folder: Path) -> None:
-        self.site = Rehearsal(folder / "home", folder / "user")
-        self.site.user.mkdir()
-        self.folder = folder
-        self.values: dict[str, Any] = yaml.safe_load(REHEARSAL.read_text())
-        self.values["application"]["kind"] = "moodle"
-        self.values["backups"] = {"periods": ["daily"]}
-
-    def deploy(self, number: int, check: bool = True, breaks: bool = False) -> Any:
-        archive = self.folder / f"moodle-5.0.{number}.tgz"
-        digest = moodle_release.pack(archive, moodle_release.files(number, breaks=breaks))
-        release = {"file": str(archive), "sha256": digest}
-        self.values["application"]["source"] = {"kind": "fresh", "release": release}
-        answers = self.folder / "answers.yaml"
-        answers.write_text(yaml.safe_dump(self.values))
-        return self.site.run("deploy", answers, "--json", check=check)
-
-    def postgresql(self, statement: str) -> str:
-        return self.site.on(
-            "db1", f"{SERVICE} psql -XAt 'service=build-usb dbname=moodle'", statement
-        )
-
-    def database(self, statement: str) -> str:
-        return self.site.on("db1", "mariadb -N moodle", stdin=statement)
+def packed(folder: Path, number: int, breaks: bool) -> tuple[Path, str]:
+    archive = folder / f"moodle-5.0.{number}.tgz"
+    return archive, moodle_release.pack(archive, moodle_release.files(number, breaks=breaks))
 
 
 @pytest.fixture
-def moodle(tmp_path: Path) -> Iterator[Moodle]:
-    found = Moodle(tmp_path)
-    try:
+def moodle(tmp_path: Path) -> Iterator[Released]:
+    with destroyed(Released(tmp_path, "moodle", packed)) as found:
         yield found
-    finally:
-        found.site.run("destroy", "--yes", "demo")
 
 
-def test_moodle_is_installed_upgraded_and_back_when_an_upgrade_fails(moodle: Moodle) -> None:
+def rows(on: Callable[[str, str], str]) -> tuple[str, str]:
+    """Return all rows of a deployment's database (PostgreSQL), and the prefix of its tables."""
+    dump = "pg_dump --data-only --column-inserts --no-comments 'service=build-usb dbname=moodle'"
+    found = on("db1", f"{SERVICE} {dump}")
+    (prefix,) = set(re.findall(r"INSERT INTO public\.(\w+?_)", found))
+    return found, prefix
+
+
+def comparable(found: tuple[str, str], old: str) -> list[str]:
+    """Return rows with what is meant to differ made the same."""
+    text, prefix = found
+    own = ("user", "user_id_seq", "config", "sessions", "block_instances", "files")
+    lines = [line for line in text.splitlines() if line.startswith(("INSERT", "SELECT pg_catalog"))]
+    lines = [
+        line for line in lines if not any(re.search(rf"\.{prefix}{name}\b", line) for name in own)
+    ]
+    name = rf"(?<![\w.@-]){re.escape(old)}"
+    return sorted(re.sub(name, COPY, line.replace(prefix, "PREFIX_")) for line in lines)
+
+
+def test_moodle_is_installed_upgraded_and_back_when_an_upgrade_fails(moodle: Released) -> None:
     site = moodle.site
     moodle.deploy(1)
     secrets = site.secrets()
@@ -85,7 +80,11 @@ def test_moodle_is_installed_upgraded_and_back_when_an_upgrade_fails(moodle: Moo
         upgraded = moodle.deploy(2)
         assert "is what was before" in upgraded.stdout
         assert visitor.get("/course/index.php").text == "Botany"
-        version = moodle.database("SELECT value FROM $TABLE".replace("$TABLE", _config(moodle)))
+        version = site.on(
+            "db1",
+            "mariadb -N moodle",
+            "SELECT value FROM $TABLE".replace("$TABLE", _config(moodle)),
+        )
         assert "2025041402.00" in version
 
         failed = moodle.deploy(3, check=False, breaks=True)
@@ -103,28 +102,69 @@ def test_moodle_is_installed_upgraded_and_back_when_an_upgrade_fails(moodle: Moo
     assert found == "", "the administrator's password is in no file"
 
 
-def _config(moodle: Moodle) -> str:
-    tables = moodle.database("SHOW TABLES").split()
+def _config(moodle: Released) -> str:
+    tables = moodle.site.on("db1", "mariadb -N moodle", "SHOW TABLES").split()
     return next(table for table in tables if table.endswith("_config"))
 
 
-def test_moodle_keeps_its_data_in_postgresql_too(moodle: Moodle) -> None:
+def test_moodle_keeps_its_data_in_postgresql_too(moodle: Released) -> None:
     moodle.values["database"] = {"engine": "postgresql"}
     moodle.deploy(1)
-    with Browser(moodle.site.state()) as visitor:
-        login = {
-            "username": "editor",
-            "password": moodle.site.secrets()["admin_password"].reveal(),
-        }
+    site = moodle.site
+    old = site.state().hosts[0]
+    login = {"username": "editor", "password": site.secrets()["admin_password"].reveal()}
+    with Browser(site.state()) as visitor:
         assert visitor.client.post("/login/index.php", data=login).text == "logged in"
-        visitor.client.post(
-            "/course/index.php", data={"fullname": "Botany"}, files={"file": CONTENT}
-        )
+        course = {"fullname": "Botany", "summary": SUMMARY.replace("OLD", old)}
+        # a page that names the site is somebody's file
+        file = f"see https://{old}/".encode() + CONTENT
+        made = visitor.client.post("/course/index.php", data=course, files={"file": file})
+        name = made.text
         moodle.deploy(2)
         failed = moodle.deploy(3, check=False, breaks=True)
         assert "was put back" in failed.stderr
         assert visitor.get("/course/index.php").text == "Botany"
-    tables = moodle.postgresql("SELECT tablename FROM pg_tables WHERE tableowner = 'moodle'")
-    config = next(table for table in tables.split() if table.endswith("_config"))
-    version = moodle.postgresql(f"SELECT value FROM {config} WHERE name = 'version'")
-    assert version.strip() == "2025041402.00"
+    psql = f"{SERVICE} psql -XAt 'service=build-usb dbname=moodle'"
+    before = rows(site.on)
+    version = f"SELECT value FROM {before[1]}config WHERE name = 'version'"
+    assert site.on("db1", psql, version).strip() == "2025041402.00"
+
+    # another deployment begins with a backup of it
+    site.run("backup")
+    kept = files_of(site.on)
+    refused = moodle.begin(1, "keeper", check=False)
+    assert "application.source.release.sha256" in refused.stderr
+    assert "texts in the database" not in moodle.begin(2, "keeper").stdout
+    assert files_of(moodle.in_copy) == kept
+    got = rows(moodle.in_copy)
+    assert got[1] != before[1]
+    assert comparable(got, COPY) == comparable(before, old)
+    named = [line for line in got[0].splitlines() if re.search(rf"(?<![@-]){re.escape(old)}", line)]
+    # what files are called is a part of the digests that they are found by
+    assert [line for line in named if f".{got[1]}files " not in line] == [], "the old name is gone"
+    identifier = "SELECT value FROM PREFIXconfig WHERE name = 'siteidentifier'"
+    assert moodle.in_copy("db1", psql, identifier.replace("PREFIX", got[1])) == ""
+    with Browser(moodle.copy()) as visitor:
+        assert visitor.get("/login/index.php").text.startswith(f"My first site {visitor.url}<")
+        assert visitor.get("/course/index.php").text == "Botany"
+        moved = SUMMARY.replace("OLD", COPY).replace(f"not-{COPY} a@{COPY}", f"not-{old} a@{old}")
+        # in a text, and in a block, where it is packed
+        assert visitor.get("/course/index.php?summaries").text == f"{moved}\n{moved}"
+        assert visitor.get(f"/pluginfile.php/{name}/a.bin").content == file
+        # nobody was logged in; its own administrator was made, others log in as before
+        sessions = f"SELECT count(*) FROM {got[1]}sessions"
+        assert moodle.in_copy("db1", psql, sessions).strip() == "0"
+        assert visitor.client.post("/login/index.php", data=login).text == "logged in"
+        own = {"username": "keeper", "password": moodle.secret("admin_password")}
+        assert visitor.client.post("/login/index.php", data=own).text == "logged in"
+        admins = f"SELECT value FROM {got[1]}config WHERE name = 'siteadmins'"
+        assert moodle.in_copy("db1", psql, admins).strip() == "1,2"
+        # once: a newer release has a restore point of its own, and who is logged in stays so
+        assert "is what was before" in moodle.begin(3, "keeper").stdout
+        assert moodle.in_copy("db1", psql, sessions).strip() == "2"
+        # tables made from now on have numbers and names of their own
+        again = {"fullname": "Zoology"}
+        visitor.client.post("/course/index.php", data=again, files={"file": CONTENT})
+        assert visitor.get("/course/index.php").text == "Botany, Zoology"
+    sequences = f"SELECT count(*) FROM pg_sequences WHERE sequencename NOT LIKE '{got[1]}%'"
+    assert moodle.in_copy("db1", psql, sequences).strip() == "0"

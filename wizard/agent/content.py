@@ -33,15 +33,15 @@ def begin(order: dict[str, Any], places: Places) -> dict[str, Any]:
     `order`: `backup` (as in the configuration, without files), `password`, `credentials` (an AWS
     credentials file), `release` (digest of the one that it has to be of; empty: of any), and
     `point`, or `period` and `before` (ISO, empty: the newest). Returns point, hosts it answered to,
-    and `state`: "done" now, "known" from before, "kept".
+    `code` that it was made of, and `state`: "done" now, "known" from before, "kept", or "refused":
+    it is of another release.
     """
     marker = places.state / "content.json"
     known = read_marker(marker)
     release = str(order.get("release", ""))
     if known.get("loaded"):
         known = {"code": "", **known}
-        _require(release, known)
-        return {**known, "state": "known"}
+        return {**known, "state": "known" if _fits(release, known) else "refused"}
     with _opened(order, places) as source:
         database = source.part == DATABASE
         if database and not known and source.server.tables(source.server.database):
@@ -53,7 +53,8 @@ def begin(order: dict[str, Any], places: Places) -> dict[str, Any]:
             str(order.get("before", "")),
         )
         found = {"point": point["name"], "hosts": point["hosts"], "code": point["code"]}
-        _require(release, found)
+        if not _fits(release, found):
+            return {**found, "state": "refused"}
         write_marker(marker, {**found, "loaded": False})
         for folder in source.folders:
             # those of code are made when it is put there, which is later
@@ -84,17 +85,11 @@ def choose(points: list[dict[str, Any]], name: str, period: str, before: str) ->
     return fit[-1]
 
 
-def _require(release: str, found: dict[str, Any]) -> None:
-    """Raise AgentError if what was found is of another release, which its database would not fit.
-    A point that does not tell is taken."""
+def _fits(release: str, found: dict[str, Any]) -> bool:
+    """Say whether what was found is of the release, which its database would not fit else. A point
+    that does not tell is taken."""
     made = str(found["code"])
-    if release and made and not release.startswith(made):
-        raise AgentError(
-            f"{found['point']} was made of the release {made}, the answers name {release[:16]}: a "
-            "database cannot be downgraded, and is upgraded with a restore point of its own only; "
-            f"name the release whose sha256 begins with {made} in application.source.release, "
-            "deploy, and name a newer one after that"
-        )
+    return not release or not made or release.startswith(made)
 
 
 @contextlib.contextmanager

@@ -13,3 +13,7 @@ Import what you need from these modules; importing this package loads nothing.
 
 RELEASED = ("moodle", "drupal", "joomla")
 """Applications that come as their project's release."""
+
+MOVES = ("wordpress", "moodle", "joomla")
+"""The applications in whose databases the names that a restore point answered to become the new
+deployment's; of others nobody but the application knows what in a text is an address."""

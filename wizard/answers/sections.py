@@ -247,7 +247,8 @@ class Backup(Section):
         None, description="The repository of its code, for php and static: backups hold none."
     )
     release: Release | None = Field(
-        None, description="The release it was made of, for drupal: backups hold none."
+        None,
+        description="The release it was made of, for joomla, drupal and moodle: backups hold none.",
     )
 
 

@@ -72,7 +72,7 @@ MANAGED: Mapping[str, tuple[str, ...]] = {
 """The engines of managed databases that work, by provider."""
 
 BEGIN_WITH: Mapping[str, tuple[str, ...]] = {
-    "backup": ("wordpress", "drupal", "php", "static"),
+    "backup": ("wordpress", "joomla", "drupal", "moodle", "php", "static"),
     "baseline": ("wordpress",),
 }
 """The applications that can begin with content, by the kind of source."""
@@ -169,8 +169,9 @@ def _application(answers: Answers) -> Iterator[Problem]:
     begins = BEGIN_WITH.get(kind)
     if begins and application.kind not in begins:
         what = "own code" if own else application.kind
-        works = ("repository" if kind == "backup" else "repository, backup") if own else "fresh"
-        yield Problem(("application", "source", "kind"), f"'{kind}' for {what}", works)
+        works = ["repository" if own else "fresh"]
+        works += [other for other, kinds in BEGIN_WITH.items() if application.kind in kinds]
+        yield Problem(("application", "source", "kind"), f"'{kind}' for {what}", ", ".join(works))
     if answers.database.managed:
         if kind in ("backup", "baseline"):
             found = f"'{kind}' with a managed database"

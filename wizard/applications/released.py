@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any
 
 from wizard.machines.certificates import DATABASE_TRUST, trust
@@ -128,6 +129,9 @@ class Released:
             "password": job.secrets["admin_password"].reveal(),
             "host": job.hosts[0],
             "restored": app.restored,
+            "former": app.former_hosts,
+            # what says that the content is this deployment's: another one has another
+            "mark": sha256(b"content" + job.secrets["salts"].reveal().encode()).hexdigest(),
         }
 
 

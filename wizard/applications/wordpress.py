@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from wizard.applications.wordpress_private import CLEANING
 from wizard.machines import common_files
-from wizard.machines.certificates import trust
+from wizard.machines.certificates import DATABASE_TRUST, trust
 from wizard.machines.desired import Absent, Facts, File, Folder, Part, Step
 from wizard.machines.job import CodeSettings, MachineJob
 from wizard.machines.places import APPLICATION_CRON, LIBRARY, MARKER, PAGE_CACHE
@@ -120,7 +120,7 @@ class WordPress:
                     File(APPLICATION_CRON, render("cron/wordpress.j2"))
                     if job.leader
                     else Absent(APPLICATION_CRON),
-                    *((File(_MOVE, render("wordpress/move.php.j2")),) if moved else ()),
+                    *((File(_MOVE, _mover()),) if moved else ()),
                     *((File(common_files.PROGRAM, source("files")),) if job.code else ()),
                 ),
                 handlers=(trusting,),
@@ -144,6 +144,10 @@ def _carried(job: MachineJob, code: CodeSettings) -> Step:
     host = "" if job.application.restored else job.hosts[0]
     order = common_files.order(CONTENT, WordPress.passing, code, host)
     return Step("files", " ".join(common_files.COMMAND), f"cat {CONTENT}/{MARKER}", Secret(order))
+
+
+def _mover() -> str:
+    return render("wordpress/move.php.j2", certificate=DATABASE_TRUST)
 
 
 def _moved(job: MachineJob) -> Step:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from wizard.agent.points import DATABASE, FILES
+from wizard.answers import MOVES
 from wizard.answers.sections import Backup
 from wizard.applications import application
 from wizard.engine import agents, baseline_put, code, gather, open
@@ -124,7 +125,7 @@ def _about(context: Context, answer: dict[str, Any]) -> Iterator[str]:
     """Yield what a person has to know of what was put there."""
     if answer.get("naming"):
         yield f"{answer['naming']} files name the old domain, such as {answer['files'][0]}"
-    if code.wanted(context) and DATABASE in keepers(context):
+    if context.plan.application.kind not in MOVES and DATABASE in keepers(context):
         yield "texts in the database are as they were: where they name the old domain they still do"
     made, now = str(answer.get("code", "")), context.code.settings.digest if context.code else ""
     if made and now and not now.startswith(made):
@@ -153,8 +154,22 @@ def _begin(context: Context, part: str, own: dict[str, Any], point: str = "") ->
     answer = agents.demand(
         context, machine, "content", seconds=LONGEST, stdin=Secret(json.dumps(order))
     )
+    if answer["state"] == "refused":
+        raise _of_another(source, answer)
     context.journal.record("done", f"content {part}", point=answer["point"])
     return answer
+
+
+def _of_another(source: Backup, found: dict[str, Any]) -> UsageError:
+    named = source.release.sha256[:16] if source.release else ""
+    return UsageError(
+        f"the restore point {found['point']} is of another release than the answers name",
+        where="application.source.release.sha256",
+        why=f"it was made of the release {found['code']}, the answers name {named}: a database "
+        "cannot be downgraded, and is upgraded with a restore point of its own only",
+        cure=f"name the release whose checksum begins with {found['code']} and deploy again; name "
+        "a newer one after that",
+    )
 
 
 def _storage(context: Context, source: Backup) -> ObjectStorage:

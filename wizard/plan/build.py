@@ -11,6 +11,7 @@ from dataclasses import replace
 from decimal import Decimal
 from ipaddress import ip_network
 
+from wizard.answers import MOVES
 from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
 from wizard.dns import prices
@@ -223,7 +224,8 @@ def _about(answers: Answers) -> Iterator[str]:
             "WordPress: build-usb carry brings those of another deployment"
         )
     if answers.application.source.kind == "backup" and answers.application.code:
-        texts = "; texts in its database are not touched" if needs_database(answers) else ""
+        kept = needs_database(answers) and answers.application.kind not in MOVES
+        texts = "; texts in its database are not touched" if kept else ""
         if answers.application.source.release:
             yield f"a backup that was made of another release is refused{texts}"
         else:

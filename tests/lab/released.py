@@ -1,0 +1,88 @@
+"""A rehearsal of an application that comes as releases, and a copy that begins with its backup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.lab.deployments import REHEARSAL, Rehearsal
+from wizard.engine.state import State
+from wizard.engine.state import load as load_state
+from wizard.home.home import Home
+
+COPY = "copy.rehearsal.test"
+
+
+class Released:
+    """The rehearsal `demo` of an application, the releases that it is given, and `copy`, another
+    deployment in the same rehearsal. `pack` writes the archive of a release (its number; whether
+    its upgrade fails half done) into a folder; it returns the archive and its SHA-256."""
+
+    def __init__(
+        self, folder: Path, kind: str, pack: Callable[[Path, int, bool], tuple[Path, str]]
+    ) -> None:
+        self.site = Rehearsal(folder / "home", folder / "user")
+        self.site.user.mkdir()
+        self.folder, self.pack = folder, pack
+        self.values: dict[str, Any] = yaml.safe_load(REHEARSAL.read_text())
+        self.values["application"]["kind"] = kind
+        self.values["backups"] = {"periods": ["daily"]}
+        self.releases: dict[tuple[int, bool], dict[str, str]] = {}
+
+    def release(self, number: int, breaks: bool = False) -> dict[str, str]:
+        """Return a release, packed once: packed again it has another checksum."""
+        if (number, breaks) not in self.releases:
+            folder = self.folder / ("breaks" if breaks else "whole")
+            folder.mkdir(exist_ok=True)
+            archive, digest = self.pack(folder, number, breaks)
+            self.releases[number, breaks] = {"file": str(archive), "sha256": digest}
+        return self.releases[number, breaks]
+
+    def deploy(self, number: int, check: bool = True, breaks: bool = False) -> Any:
+        """Deploy `demo` with a release."""
+        source = {"kind": "fresh", "release": self.release(number, breaks)}
+        self.values["application"]["source"] = source
+        answers = self.folder / "answers.yaml"
+        answers.write_text(yaml.safe_dump(self.values))
+        return self.site.run("deploy", answers, "--json", check=check)
+
+    def begin(self, number: int, user: str, check: bool = True) -> Any:
+        """Deploy `copy`, which begins with the last point of `demo`: another name and domain."""
+        source = {"kind": "backup", "period": "manual", "deployment": "demo"}
+        application = {
+            **self.values["application"],
+            "admin": {"user": user, "email": f"{user}@copy.test"},
+            "source": {**source, "release": self.release(number)},
+        }
+        copy = {"name": "copy", "domain": {"name": COPY}, "application": application}
+        answers = self.folder / "copy.yaml"
+        answers.write_text(yaml.safe_dump({**self.values, **copy}))
+        return self.site.run("deploy", answers, "--json", "--yes", check=check)
+
+    def copy(self) -> State:
+        """Return what the home knows of the copy."""
+        found = load_state(self.site.home / "deployments" / "copy" / "state.json")
+        assert found is not None
+        return found
+
+    def in_copy(self, machine: str, command: str, stdin: str = "") -> str:
+        """Return what a shell command prints on a machine of the copy."""
+        return self.site.on(machine, command, stdin, "copy")
+
+    def secret(self, name: str) -> str:
+        """Return a secret of the copy."""
+        return self.site.run("secret", name, "--deployment", "copy").stdout.strip()
+
+
+@contextmanager
+def destroyed(found: Released) -> Iterator[Released]:
+    """Take all deployments away in the end."""
+    try:
+        yield found
+    finally:
+        for name in Home.open(found.site.home).deployments():
+            found.site.run("destroy", "--yes", name)
