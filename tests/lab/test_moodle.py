@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.lab import moodle_release
 from tests.lab.deployments import Browser
@@ -100,6 +101,16 @@ def test_moodle_is_installed_upgraded_and_back_when_an_upgrade_fails(moodle: Rel
         "web1", f"grep -rlF '{secrets['admin_password'].reveal()}' /etc /srv /var/log; true"
     )
     assert found == "", "the administrator's password is in no file"
+
+    # it goes into production as a copy, with all that is in it
+    live = {**moodle.values, "name": "copy", "domain": {"name": COPY}}
+    answers = moodle.folder / "copy.yaml"
+    answers.write_text(yaml.safe_dump(live))
+    promote = ("promote", "demo", answers, "--yes", "--json")
+    assert "moodle has no baselines" in site.run(*promote, check=False).stderr
+    examined = site.run(*promote, "--by", "backup", "--until", "check-test")
+    assert "logging in works" in examined.stdout
+    site.run("promote", "demo", "--undo", "--yes", "--json")
 
 
 def _config(moodle: Released) -> str:

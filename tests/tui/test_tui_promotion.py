@@ -25,6 +25,7 @@ from tests.tui.driving import (
     wizard,
 )
 from wizard.answers import loader
+from wizard.answers.model import Answers
 from wizard.engine import graph
 from wizard.engine import state as states
 from wizard.engine.graph import Step
@@ -235,6 +236,52 @@ def test_the_development_sites_own_name_is_refused_before_anything_is_made(
     with pytest.raises(AnswersError, match="cannot be promoted so") as error:
         promote.begin(development, "demo", answers)
     assert any("www.rehearsal.test leads to demo" in text for text in error.value.problems)
+
+
+@pytest.mark.parametrize("kind", ["joomla", "drupal", "moodle"])
+def test_what_comes_as_a_release_is_promoted_by_a_backup_that_fits(
+    development: Session, kind: str
+) -> None:
+    def answers(name: str, number: str) -> Answers:
+        values = yaml.safe_load(loader.dumps(example("rehearsal")))
+        release = {"file": "/release.tar.gz", "sha256": number * 64}
+        values["name"], values["domain"]["name"] = name, f"{name}.rehearsal.test"
+        values["application"]["kind"] = kind
+        values["application"]["source"] = {"kind": "fresh", "release": release}
+        values["backups"] = {"periods": ["daily"]}
+        return loader.loads(yaml.safe_dump(values), "answers")
+
+    loader.save(answers("demo", "1"), development.home.deployment("demo").answers_file)
+    refused = {
+        ("baseline", "1"): f"--by: {kind} has no baselines; take a restore point: --by backup",
+        ("backup", "2"): f"demo runs the release {'1' * 16}, and its copy does not fit {'2' * 16}",
+    }
+    for (by, number), said in refused.items():
+        with pytest.raises(AnswersError) as error:
+            promote.begin(development, "demo", answers("shop", number), by=by)
+        assert [said in text for text in error.value.problems] == [True]
+    made = promote.begin(development, "demo", answers("shop", "1"), by="backup")
+    for copy in (promotions.test_answers(made), promotions.production_answers(made)):
+        source = copy.application.source
+        assert (source.kind, source.deployment) == ("backup", "demo")
+        assert source.release.sha256 == "1" * 64
+
+
+def test_own_code_is_promoted_with_its_repository(development: Session) -> None:
+    code = {"url": "https://git.test/site.git", "revision": "main"}
+
+    def answers(name: str) -> Answers:
+        values = yaml.safe_load(loader.dumps(example("rehearsal")))
+        values["name"], values["domain"]["name"] = name, f"{name}.rehearsal.test"
+        values["application"]["kind"] = "php"
+        values["application"]["source"] = {"kind": "repository", **code}
+        values["backups"] = {"periods": ["daily"]}
+        return loader.loads(yaml.safe_dump(values), "answers")
+
+    loader.save(answers("demo"), development.home.deployment("demo").answers_file)
+    made = promote.begin(development, "demo", answers("shop"), by="backup")
+    source = promotions.production_answers(made).application.source
+    assert (source.kind, source.code.url, source.code.revision) == ("backup", *code.values())
 
 
 # -- led along -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from wizard.answers import loader, support
 from wizard.answers.model import Answers
+from wizard.answers.sections import Release
 from wizard.engine import graph
 from wizard.engine.baseline_make import Order
 from wizard.engine.examine import Report, Visitor, examine
@@ -82,6 +83,7 @@ def begin(
             f"backups.periods: {development} makes no backups; deploy it with some, or take a "
             "baseline"
         )
+    problems += _of_the_release(by, before, answers)
     if problems:
         raise AnswersError(
             "this cannot be promoted so", problems, cure="change what is named, then again"
@@ -91,6 +93,19 @@ def begin(
     # those of a promotion before
     (home.deployment(development).promotion / "events.jsonl").unlink(missing_ok=True)
     return keep(home, promotion)
+
+
+def _of_the_release(by: By, before: Answers, answers: Answers) -> Iterator[str]:
+    """Yield why an application is not promoted by this way, or with this release."""
+    kind, name = answers.application.kind, before.name
+    if by == "baseline" and kind not in support.BEGIN_WITH["baseline"]:
+        yield f"--by: {kind} has no baselines; take a restore point: --by backup"
+    had, has = before.application.code, answers.application.code
+    if isinstance(had, Release) and isinstance(has, Release) and had.sha256 != has.sha256:
+        yield (
+            f"application.source.release: {name} runs the release {had.sha256[:16]}, and its copy "
+            f"does not fit {has.sha256[:16]}; name that one, and deploy a newer one afterwards"
+        )
 
 
 def costs(session: Session, promotion: Promotion) -> str:

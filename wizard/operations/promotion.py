@@ -185,10 +185,18 @@ def _changed(promotion: Promotion, new: dict[str, Any], gone: tuple[str, ...] = 
 def _source(promotion: Promotion) -> dict[str, Any]:
     made = dict(promotion.done).get("copy", "")
     if promotion.by == "backup":
-        return {"kind": "backup", "period": "manual", "deployment": promotion.development}
+        point = {"kind": "backup", "period": "manual", "deployment": promotion.development}
+        return {**point, **_code(yaml.safe_load(promotion.answers)["application"]["source"])}
     place, _, commit = made.rpartition(" ")
     return {
         "kind": "baseline",
         "repository": place or "/not/made/yet",
         **({"revision": commit} if commit else {}),
     }
+
+
+def _code(source: dict[str, Any]) -> dict[str, Any]:
+    """Return what production's answers say of what no backup holds: a release, or own code."""
+    if source["kind"] == "repository":
+        return {"code": {key: value for key, value in source.items() if key != "kind"}}
+    return {key: source[key] for key in ("release", "code") if source.get(key)}
