@@ -19,7 +19,7 @@ APT_TEST := knot knot-dnsutils openssh-server sudo wrk shellcheck tmux zbar-tool
 # where systemd runs, this would take over the network of a computer that has another way
 APT_TEST += $(if $(wildcard /run/systemd/system),,network-manager dbus-daemon)
 # what tests of the bootable image look into it, start it, and make disks with
-APT_IMAGE := qemu-system-x86 ovmf xorriso mtools squashfs-tools sbsigntool openssl zstd cpio kmod \
+APT_IMAGE := qemu-system-x86 ovmf xorriso mtools squashfs-tools sbsigntool openssl swtpm zstd cpio kmod \
   lvm2 ntfs-3g dosfstools e2fsprogs fdisk
 
 # tests/conftest.py says how many processes, and what must not run beside its like

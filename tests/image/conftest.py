@@ -17,7 +17,7 @@ from tests.lab.conftest import laboratory as laboratory
 ROOT = Path(__file__).parents[2]
 NEEDED = (
     *PROGRAMS,
-    *("qemu-system-x86_64", "xorriso", "unsquashfs", "mcopy", "sbverify", "openssl"),
+    *("qemu-system-x86_64", "xorriso", "unsquashfs", "mcopy", "sbverify", "openssl", "swtpm"),
     *("modprobe", "depmod", "cpio", "zstd"),
 )
 

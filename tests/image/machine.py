@@ -64,8 +64,8 @@ class Computer:
     """What is in it. `nvme` and `sata`: internal disks. `removable`: what the stick says it is.
     `protected`: it cannot be written to. `keys`: a second stick. `memory`: MiB.
     `sound`: a file that a sound card's output goes into. `restarts`: after a reset it starts again,
-    where else it ends. `network`: the namespace (a file of /proc) that it reaches the world from,
-    else this one."""
+    where else it ends. `tpm`: a folder with a TPM's state. `network`: the namespace (a file of
+    /proc) that it reaches the world from, else this one."""
 
     stick: Path
     direct: Direct | None = None
@@ -79,6 +79,7 @@ class Computer:
     memory: int = 1536
     sound: Path | None = None
     restarts: bool = False
+    tpm: Path | None = None
     network: Path | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
 
@@ -120,6 +121,9 @@ class Computer:
             words += ["-drive", f"if=pflash,format=raw,unit=1,file={folder}/variables.fd"]
         if secure:
             words += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+        if self.tpm:
+            words += ["-chardev", f"socket,id=tpm,path={folder}/tpm"]
+            words += ["-tpmdev", "emulator,id=chip,chardev=tpm", "-device", "tpm-tis,tpmdev=chip"]
         if self.direct:
             words += ["-kernel", str(self.direct.kernel), "-initrd", str(self.direct.initrd)]
             words += ["-append", self.direct.words]
@@ -146,6 +150,11 @@ class Machine:
         folder.mkdir(parents=True)
         self._folder = folder
         self._numbers = itertools.count()
+        if computer.tpm:
+            # ends with the computer
+            line = f"type=unixio,path={folder}/tpm,terminate"
+            run("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={computer.tpm}", "--ctrl", line,
+                "--daemon")  # fmt: skip
         self.started = time.monotonic()
         self._process = subprocess.Popen(computer.words(folder), stdin=subprocess.DEVNULL)
         try:

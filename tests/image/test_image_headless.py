@@ -149,3 +149,61 @@ def test_answers_become_a_site_on_a_cloud(
             kept.set(name, Secret(value))
         cloud.run("destroy", "--yes", "demo")
         assert left(cloud.api) == {}
+
+
+# its secrets are nowhere: that is said once the passphrase is known, before a cloud is asked
+NAMELESS = """version: 1
+name: demo
+mode: development
+provider: {name: digitalocean, region: fra1, credentials: {home: cloud-token}}
+application:
+  kind: wordpress
+  title: My first site
+  admin: {user: editor, email: editor@example.org}
+domain: {name: www.rehearsal.test}
+dns: {provider: digitalocean, zone: rehearsal.test}
+object_storage: {region: fra1, credentials: {home: bucket-key}}
+ssh: {build_machine: 192.0.2.7}
+"""
+
+
+def test_passphrases_of_the_computer(image: Image, tmp_path: Path) -> None:
+    """One that its TPM has sealed, one that its firmware tells; another computer opens neither."""
+    stick, chip = image.stick(tmp_path / "stick.img"), tmp_path / "tpm"
+    chip.mkdir()
+    with Machine(
+        tmp_path / "sealing", Computer(stick, image.direct("w"), shell=True, tpm=chip)
+    ) as machine:
+        machine.await_shell()
+        sealed = machine.run(
+            f"printf %s '{PASSPHRASE}' | systemd-creds encrypt --with-key=tpm2 --tpm2-pcrs="
+            " --name=buildusb.passphrase - -"
+        )
+        machine.switch_off()
+    for name, content in (("answers.yaml", NAMELESS), ("passphrase.cred", sealed)):
+        (tmp_path / name).write_text(content)
+        run("mcopy", "-i", image.fat(stick, 3), tmp_path / name, f"::/{name}")
+    headless = image.direct("h", "buildusb.after=poweroff")
+    told = {"buildusb.passphrase": PASSPHRASE}
+    for folder, computer, code in (
+        ("same", Computer(stick, headless, tpm=chip), 2),
+        ("told", Computer(stick, headless, credentials=told), 2),
+        ("other", Computer(stick, headless), 7),
+    ):
+        with Machine(tmp_path / folder, computer) as machine:
+            machine.serial.wait("^BUILDUSB: headless wanted passphrase", START)
+            machine.serial.wait(f"^BUILDUSB: headless failed code={code}", 300)
+            machine.wait_off()
+            said = machine.serial.text()
+        assert PASSPHRASE not in said
+    run("mcopy", "-n", "-s", "-i", image.fat(stick, 3), "::/report", tmp_path)
+    problems = [
+        json.loads((report / "result.json").read_text())["problem"]
+        for report in sorted((tmp_path / "report").iterdir())
+    ]
+    assert [problem["what"] for problem in problems] == [
+        "not all secrets that the answers name are here",
+        "not all secrets that the answers name are here",
+        "the sealed passphrase cannot be opened on this computer",
+    ]
+    assert PASSPHRASE not in json.dumps(problems)

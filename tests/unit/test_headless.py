@@ -24,7 +24,7 @@ from wizard.home import vault
 from wizard.home.home import Home
 from wizard.paths import config_templates
 from wizard.secrets import Secret
-from wizard.stick import given, headless, orders
+from wizard.stick import given, headless, orders, sealed
 from wizard.stick.client import Stick
 from wizard.stick.headless import Headless, Status
 from wizard.stick.network import Network, Said
@@ -283,13 +283,15 @@ def test_where_the_passphrase_comes_from(tmp_path: Path) -> None:
     keys = passphrase_stick(tmp_path)
     folder = tmp_path / "credentials"
     folder.mkdir()
-    credential = folder / given.CREDENTIAL
+    credential = folder / sealed.NAME
     credential.write_text("another passphrase, of systemd\n")
     credential.chmod(0o440)  # as systemd shows its access list
     environ = {"CREDENTIALS_DIRECTORY": str(folder), "BUILD_USB_PASSPHRASE": "from the environment"}
     first = given.passphrase(keys, dict(environ), new=False)
     assert first == Secret("another passphrase, of systemd")
     credential.unlink()
+    by_tpm = Secret("a passphrase that a TPM sealed")
+    assert given.passphrase(keys, dict(environ), new=False, unseal=lambda: by_tpm) == by_tpm
     assert given.passphrase(keys, dict(environ), new=False) == Secret(PASSPHRASE)
     left = dict(environ)
     assert given.passphrase(tmp_path / "none", left, new=False) == Secret("from the environment")

@@ -24,7 +24,7 @@ from wizard.errors import BuildUsbError, ExitCode, LockedError, UsageError
 from wizard.home.files import explained
 from wizard.home.passphrase import refuse_weak
 from wizard.secrets import Secret
-from wizard.stick import clone, commands, media, medium, settings, table, volume
+from wizard.stick import clone, commands, media, medium, sealed, settings, table, volume
 from wizard.stick.volume import Owner
 
 LOCK = Path("/run/build-usb/stick.lock")
@@ -84,6 +84,11 @@ def answers_unmount() -> Result:
     """Unmount the ANSWERS partition."""
     media.unmount(media.ANSWERS)
     return {}
+
+
+def unseal() -> Result:
+    """Return the passphrase on ANSWERS that this computer's TPM has sealed."""
+    return {"passphrase": sealed.unseal(media.ANSWERS).reveal()}
 
 
 def others() -> Result:
@@ -177,6 +182,7 @@ COMMANDS: dict[str, tuple[Command, int, tuple[str, ...]]] = {
     "setrw": (setrw, 0, ()),
     "answers-mount": (answers_mount, 1, ()),
     "answers-unmount": (answers_unmount, 0, ()),
+    "unseal": (unseal, 0, ()),
     "others": (others, 0, ()),
     "other-mount": (other_mount, 2, ()),
     "other-unmount": (other_unmount, 0, ()),

@@ -151,6 +151,10 @@ class Stick:
         """Mount the ANSWERS partition, `ro` or `rw`, and return where."""
         return Path(self._call("answers-mount", mode)["folder"])
 
+    def unseal(self) -> Secret:
+        """Return the passphrase on ANSWERS that this computer's TPM has sealed."""
+        return Secret(self._call("unseal")["passphrase"])
+
     def use(self, settings: Settings) -> None:
         """Use keyboard, time zone and language from now on."""
         self._call("keyboard", settings.keyboard)

@@ -1,15 +1,16 @@
 """What is given to a run without a keyboard: the passphrase, and the secrets that answers name.
 
-The passphrase comes from a systemd credential (a TPM-sealed one too), from a second stick labelled
-BUILD-KEYS, from BUILD_USB_PASSPHRASE, or is typed. It opens the build home and `secrets.age`.
-Secrets are a YAML mapping, name -> value: `secrets.age` beside the answers or `secrets.yaml` on the
-second stick. They are in memory only until the build home takes them, encrypted.
+The passphrase comes from a systemd credential, from a file that the computer's TPM has sealed, from
+a second stick labelled BUILD-KEYS, from BUILD_USB_PASSPHRASE, or is typed. It opens the build home
+and `secrets.age`. Secrets are a YAML mapping, name -> value: `secrets.age` beside the answers or
+`secrets.yaml` on the second stick. They are in memory only until the build home takes them,
+encrypted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,9 +25,8 @@ from wizard.home import passphrase as passphrases
 from wizard.home import vault
 from wizard.home.files import read_bytes
 from wizard.secrets import Secret
+from wizard.stick import sealed
 
-CREDENTIAL = "buildusb.passphrase"
-"""The systemd credential that is the passphrase (ImportCredential= or LoadCredentialEncrypted=)."""
 AGE_FILE, PLAIN_FILE, PASSPHRASE_FILE = "secrets.age", "secrets.yaml", "passphrase"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")  # as the answers allow
 _MOST = 1 << 20  # bytes; a file of secrets has hundreds
@@ -46,16 +46,24 @@ class Given:
 
 
 def passphrase(
-    keys: Path, environ: MutableMapping[str, str], *, new: bool, ask: passphrases.Ask | None = None
+    keys: Path,
+    environ: MutableMapping[str, str],
+    *,
+    new: bool,
+    unseal: Callable[[], Secret] | None = None,
+    ask: passphrases.Ask | None = None,
 ) -> Secret:
     """Return the passphrase from the first place that has one; typed at the console if none has.
 
-    `new`: it is being chosen, so that a typed one is asked for twice. Raises PassphraseError.
+    `new`: it is being chosen, so that a typed one is asked for twice. `unseal` returns the one that
+    a TPM has sealed, where there is such a file. Raises PassphraseError, HomeError.
     """
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(folder) / CREDENTIAL if folder else None
+    credential = Path(folder) / sealed.NAME if folder else None
     if credential and credential.is_file():
         return passphrases.obtain(credential, environ, new=new, credential=True)
+    if unseal is not None:
+        return unseal()
     if (place := keys / PASSPHRASE_FILE).is_file():
         return passphrases.obtain(place, environ, new=new)
     return passphrases.obtain(None, environ, new=new, ask=ask)

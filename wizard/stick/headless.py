@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,8 @@ from wizard.operations import checks, run, session
 from wizard.operations.session import Session
 from wizard.paths import on_stick
 from wizard.plan import render
-from wizard.stick import client, given, network, orders, reach, report
+from wizard.secrets import Secret
+from wizard.stick import client, given, network, orders, reach, report, sealed
 from wizard.stick.client import Stick
 from wizard.stick.network import Network
 from wizard.stick.orders import After, Orders
@@ -173,6 +174,11 @@ class Headless:
                 return self.stick.mount_other(str(label.resolve()), "ro")
         return self.keys
 
+    def _sealed(self) -> Callable[[], Secret] | None:
+        """Return what opens the passphrase that a TPM has sealed, if there is one."""
+        there = self.stick is not None and (self.answers / sealed.FILE).is_file()
+        return self.stick.unseal if self.stick and there else None
+
     def _unlock(self, answers: Answers, kept: report.Report) -> Session:
         """Open the encrypted volume and the home in it, made if it is new; take the secrets in."""
         phase = self.stick.status().phase if self.stick else None
@@ -182,7 +188,9 @@ class Headless:
         proved = not new or (self.answers / given.AGE_FILE).is_file()
         keys = self._keys()
         self.status.say("wanted passphrase")
-        passphrase = given.passphrase(keys, os.environ, new=not proved, ask=self.ask)
+        passphrase = given.passphrase(
+            keys, os.environ, new=not proved, unseal=self._sealed(), ask=self.ask
+        )
         kept.known.append(passphrase)
         secrets = given.secrets(self.answers, keys, passphrase)
         kept.known += secrets.values()
