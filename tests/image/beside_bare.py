@@ -45,7 +45,10 @@ def bare_direct(image: Image) -> Direct:
     live = image.folder / "live"
     run("xorriso", "-osirrox", "on:auto_chmod_on", "-indev", image.iso, "-extract", "/live", live)
     (kernel,), (initrd,) = live.glob("vmlinuz*"), live.glob("initrd*")
-    return Direct(kernel, initrd, "boot=live components console=tty0 console=ttyS0,115200")
+    # as much as ours says on the lines that an emulator is slow at
+    return Direct(
+        kernel, initrd, "boot=live components loglevel=5 console=tty0 console=ttyS0,115200"
+    )
 
 
 def main(ours: Path, bare: Path) -> None:
