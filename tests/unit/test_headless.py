@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -304,6 +305,15 @@ def test_where_the_passphrase_comes_from(tmp_path: Path) -> None:
 
     assert given.passphrase(tmp_path / "none", {}, new=True, ask=ask) == Secret(PASSPHRASE)
     assert len(asked) == 2
+
+
+@pytest.mark.skipif(shutil.which("systemd-creds") is None, reason="needs systemd-creds")
+def test_a_sealed_passphrase_of_another_computer_is_told(tmp_path: Path) -> None:
+    (tmp_path / sealed.FILE).write_text("bm90IHNlYWxlZCBoZXJl\n")
+    with pytest.raises(PassphraseError, match="cannot be opened on this computer") as told:
+        sealed.unseal(tmp_path)
+    assert told.value.why
+    assert "docs/headless.md" in told.value.cure
 
 
 def test_secrets_of_both_sticks_are_taken_together(
