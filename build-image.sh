@@ -104,10 +104,10 @@ ended() {
 
 # -- stages, each with the time it took before ---------------------------------------------------
 
-# stage NAME WORDS COMMAND...
+# stage NAME SECONDS WORDS COMMAND...: SECONDS is what it took on a quiet computer with two cores
 stage() {
-    local key=$1 words=$2 before estimate='' begun=$SECONDS
-    shift 2
+    local key=$1 words=$3 before estimate=" (about $2 s)" begun=$SECONDS
+    shift 3
     before=$(cat "$CACHE/times/$key" 2>/dev/null || true)
     [ -z "$before" ] || estimate=" (took $before s last time)"
     say "$words$estimate"
@@ -250,23 +250,23 @@ base_epoch=${base_epoch:-$(stat -c %Y image/live/auto/config)}
 base_id=$FLAVOUR-$(digest "${base_parts[@]}")-$base_epoch
 wheels=$CACHE/wheels-$(sha256sum requirements.txt | cut -c1-12)
 
-[ -d "$BUILDER" ] || stage builder "1/5 tools: a Debian 13 tree with live-build" make_builder
+[ -d "$BUILDER" ] || stage builder 20 "1/5 tools: a Debian 13 tree with live-build" make_builder
 if [ "$(cat "$base/made" 2>/dev/null)" != "$base_id" ]; then
     EPOCH=$base_epoch
-    stage "base-$FLAVOUR" "2/5 the live system of Debian's packages" make_base
+    stage "base-$FLAVOUR" 110 "2/5 the live system of Debian's packages" make_base
 else
     say "2/5 the live system of Debian's packages: kept from $(date -r "$base/made" +%F); --fresh renews it"
 fi
-[ -d "$wheels" ] || stage wheels "3/5 what the locks name, by their hashes" make_wheels
+[ -d "$wheels" ] || stage wheels 20 "3/5 what the locks name, by their hashes" make_wheels
 EPOCH=${SOURCE_DATE_EPOCH:-$(commit_time . || true)}
 EPOCH=${EPOCH:-$(stat -c %Y wizard/__init__.py)}
-stage product "4/5 this project, as a layer over it" make_product
-stage medium "5/5 the medium: boot chain, menu, partitions, checksums" make_medium
+stage product 25 "4/5 this project, as a layer over it" make_product
+stage medium 5 "5/5 the medium: boot chain, menu, partitions, checksums" make_medium
 
 say "" "$iso  $(($(stat -c %s "$iso") / 1000000)) MB, in $((SECONDS - started)) s"
 say "$(sha256sum "$iso" | cut -c1-64)"
 if [ -n "$bare" ]; then
-    stage bare "a bare Debian live image, to compare with" make_bare
+    stage bare 210 "a bare Debian live image, to compare with" make_bare
     say "$DIST/bare-debian-amd64.iso  $(($(stat -c %s "$DIST/bare-debian-amd64.iso") / 1000000)) MB"
 fi
 trap - EXIT
