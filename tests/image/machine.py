@@ -152,9 +152,8 @@ class Machine:
         self._numbers = itertools.count()
         if computer.tpm:
             # ends with the computer
-            line = f"type=unixio,path={folder}/tpm,terminate"
-            run("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={computer.tpm}", "--ctrl", line,
-                "--daemon")  # fmt: skip
+            run("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={computer.tpm}", "--terminate",
+                "--ctrl", f"type=unixio,path={folder}/tpm", "--daemon")  # fmt: skip
         self.started = time.monotonic()
         self._process = subprocess.Popen(computer.words(folder), stdin=subprocess.DEVNULL)
         try:
