@@ -37,7 +37,8 @@ class Visitors(threading.Thread):
     """`rate` requests a second, each a connection of its own, until `stop` is called.
 
     `server` is the lab's DNS server as this computer reaches it; what it answers is reached at the
-    loopback addresses of the same lab. `patience`: seconds until the next address is tried.
+    loopback addresses of the same lab. `patience`: seconds until the next address is tried; `page`:
+    what every page holds.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Visitors(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self.host, self.server, self.rate, self.patience = host, server, rate, patience
+        self.page = b"</html>"
         self.trust = ssl.create_default_context(cadata=root)
         self.addresses: list[str] = []
         self.good_until = 0.0
@@ -122,7 +124,7 @@ class Visitors(threading.Thread):
             await writer.drain()
             head = await reader.readuntil(b"\r\n")
             body = await reader.read()
-            if b" 200 " not in head or b"</html>" not in body:
+            if b" 200 " not in head or self.page not in body:
                 raise OSError(f"{head.decode().strip()}, {len(body)} bytes")
         finally:
             writer.close()

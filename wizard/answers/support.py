@@ -77,6 +77,9 @@ BEGIN_WITH: Mapping[str, tuple[str, ...]] = {
 }
 """The applications that can begin with content, by the kind of source."""
 
+IN_PRODUCTION = ("wordpress", "joomla", "drupal", "php", "static")
+"""The applications that work on several webservers."""
+
 KNOW_POSTGRESQL = ("drupal", "moodle", "php", "static")
 """The applications that work with PostgreSQL; MariaDB does for all."""
 
@@ -151,14 +154,14 @@ def _production(answers: Answers) -> Iterator[Problem]:
     if answers.mode != "production":
         return
     kind = answers.application.kind
-    if kind in RELEASED:
-        # webservers would need its data folder in common
-        yield Problem(
-            ("application", "kind"), f"'{kind}' in production mode", "wordpress, php, static"
-        )
-    if kind in ("php", "static") and answers.application.source.kind == "backup":
+    if kind not in IN_PRODUCTION:
+        # what it keeps in files would have to be in common
+        allowed = ", ".join(IN_PRODUCTION)
+        yield Problem(("application", "kind"), f"'{kind}' in production mode", allowed)
+    if kind != "wordpress" and answers.application.source.kind == "backup":
         # not tried: its folders are in the bucket there
-        allowed = "repository; begin in development mode"
+        works = "fresh" if kind in RELEASED else "repository"
+        allowed = f"{works}; begin in development mode"
         yield Problem(("application", "source", "kind"), "'backup' in production mode", allowed)
 
 

@@ -27,6 +27,7 @@ class Drupal(Released):
     kind = "drupal"
     health_path = "/user/login"
     shared = (_FILES,)
+    kept = ("private", "configuration")
     stubs = (("sites/default/settings.php", "<?php\nrequire %s;\n"),)
 
     def nginx(self, _job: MachineJob) -> str:
@@ -53,7 +54,7 @@ class Drupal(Released):
     def items(self, job: MachineJob) -> tuple[Item, ...]:
         """Return the folders that Drupal writes to, and the program that cron runs."""
         return (
-            *written(_PRIVATE, _CONFIGURATION, SCRATCH, f"{SCRATCH}/temp"),
+            *written(SCRATCH, f"{SCRATCH}/temp"),
             File(_CRON, render("drupal/cron.php.j2", host=job.hosts[0])),
         )
 

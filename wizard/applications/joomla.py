@@ -23,7 +23,9 @@ class Joomla(Released):
 
     kind = "joomla"
     health_path = "/administrator/index.php"
-    shared = ("images", "cache", "administrator/cache")
+    shared = ("images",)
+    # which classes there are, among others: that is of one release
+    own = ("cache", "administrator/cache")
     apart = ("installation",)
     stubs = (("configuration.php", "<?php\nrequire_once %s;\n"),)
 

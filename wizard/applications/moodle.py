@@ -25,6 +25,7 @@ class Moodle(Released):
 
     kind = "moodle"
     health_path = "/login/index.php"
+    kept = ("moodledata",)
     stubs = (("config.php", "<?php\nrequire %s;\nrequire_once __DIR__ . '/lib/setup.php';\n"),)
     # Moodle asks for as many on the command line as for visitors
     php = ("-d", "max_input_vars=5000")
@@ -54,7 +55,7 @@ class Moodle(Released):
 
     def items(self, _job: MachineJob) -> tuple[Item, ...]:
         """Return the folders that Moodle writes to."""
-        return written(_DATA, SCRATCH)
+        return written(SCRATCH)
 
     def cron(self, _job: MachineJob) -> str:
         """Return the crontab."""

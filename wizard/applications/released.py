@@ -27,21 +27,24 @@ _RELEASE = f"{LIBRARY}/release.py"
 class Released:
     """An application of the release that the answers name.
 
-    `shared`: its folders that PHP writes to and all releases have in common; `apart`: its folders
-    that stand elsewhere (`/srv/site/apart/DIGEST`); `stubs`: its files that are replaced, by path:
-    they read the settings (`%s`). `php`: options of the program that
-    makes the database fit it.
+    `shared`: its folders that PHP writes to and all releases have in common, and so have several
+    webservers; `kept`: what else is beside them; `own`: its folders that PHP writes to, and that
+    can be made again; `apart`: its folders that stand elsewhere (`/srv/site/apart/DIGEST`);
+    `stubs`: its files that are replaced, by path: they read the settings (`%s`). `php`: options of
+    the program that makes the database fit it.
     """
 
     kind = ""
     health_path = ""
     packages: tuple[str, ...] = ()
     writable: tuple[str, ...] = (f"{SITE}/shared",)
-    uploads = ""
+    uploads = f"{SITE}/shared"
     code = ""
     passing: tuple[str, ...] = ()
     cleaning = None
     shared: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     stubs: tuple[tuple[str, str], ...] = ()
     php: tuple[str, ...] = ()
@@ -71,30 +74,46 @@ class Released:
         return render(f"{self.kind}/prepare.php.j2", scratch=SCRATCH, certificate=DATABASE_TRUST)
 
     def parts(self, job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
-        """Return the folders, the settings, cron, and the release with its database."""
+        """Return the folders, the settings, cron, and the release with its database. Of several
+        webservers one prepares the database, once: the others find it fit."""
         code = job.code
         assert code is not None, "a release is fetched before a machine is configured"
         settings = f"{SITE}/settings/{self.kind}.php"
         prepare = f"{LIBRARY}/{self.kind}-prepare.php"
-        order = {
+        order: dict[str, Any] = {
             "digest": code.digest,
             "commit": code.commit,
             "folder": code.folder,
             "writable": list(self.shared),
-            **({"apart": list(self.apart)} if self.apart else {}),
+            "own": list(self.own),
+            "apart": list(self.apart),
             "files": {path: stub % f"'{settings}'" for path, stub in self.stubs},
-            "prepare": ["runuser", "-u", "www-data", "--", "php", *self.php, prepare],
-            "input": json.dumps(self.wanted(job)),
             "host": job.hosts[0],
             "health_path": self.health_path,
         }
+        several = job.mode == "production"
+        if several:
+            order |= {"mounted": True, "folders": list(self.kept)}
+        steps = [_step("release", order)] if several else []
+        if job.prepares:
+            first = {
+                **order,
+                "prepare": ["runuser", "-u", "www-data", "--", "php", *self.php, prepare],
+                "input": json.dumps(self.wanted(job)),
+            }
+            steps.insert(0, _step("install" if several else "release", first))
+        # a mount shows all as PHP's
+        owner = "www-data" if several else "root"
+        kept = () if several else written(*(f"{SITE}/shared/{path}" for path in self.kept))
         certificate, handler = trust(job.database.certificate)
         return (
             Part(
                 self.kind,
                 items=(
                     certificate,
-                    *(Folder(f"{SITE}{path}") for path in ("", "/releases", "/shared")),
+                    *(Folder(f"{SITE}{path}") for path in ("", "/releases")),
+                    Folder(f"{SITE}/shared", owner=owner, group=owner),
+                    *kept,
                     Folder(f"{SITE}/settings", mode=0o750, group="www-data"),
                     File(settings, Secret(self.settings(job)), mode=0o640, group="www-data"),
                     File(_RELEASE, source("release")),
@@ -105,14 +124,7 @@ class Released:
                     else Absent(APPLICATION_CRON),
                 ),
                 handlers=(handler,),
-                steps=(
-                    Step(
-                        "release",
-                        f"python3 -I {_RELEASE}",
-                        f"readlink {SITE}/current",
-                        Secret(json.dumps(order)),
-                    ),
-                ),
+                steps=tuple(steps),
             ),
         )
 
@@ -133,6 +145,11 @@ class Released:
             # what says that the content is this deployment's: another one has another
             "mark": sha256(b"content" + job.secrets["salts"].reveal().encode()).hexdigest(),
         }
+
+
+def _step(name: str, order: dict[str, Any]) -> Step:
+    command, observe = f"python3 -I {_RELEASE}", f"readlink {SITE}/current"
+    return Step(name, command, observe, Secret(json.dumps(order)))
 
 
 def written(*paths: str) -> tuple[Folder, ...]:

@@ -98,8 +98,8 @@ def _application(context: Context) -> tuple[Application, Cleaning]:
         raise NotSupportedError(
             f"there are no baselines of {plan.application.kind}",
             where="application.kind",
-            why="own code is in a repository already" if not app.uploads else "",
-            cure="share its repository; what visitors put there is in the temporal backups",
+            why="its code is in a repository, or a release, already",
+            cure="share that; what visitors put there is in the temporal backups",
         )
     if not plan.of_role(Role.DATABASE):
         raise NotSupportedError("there are no baselines of sites without a database")

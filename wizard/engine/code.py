@@ -35,6 +35,11 @@ def wanted(context: Context) -> sections.Code | Release | None:
     return context.answers.application.code
 
 
+def is_released(context: Context) -> bool:
+    """Say whether the application comes as a release of its project."""
+    return isinstance(wanted(context), Release)
+
+
 def fetched(context: Context) -> tuple[str, ...]:
     """Return the step that fetches the code, if there is code: nothing is begun before."""
     return (_FETCH,) if wanted(context) else ()
@@ -76,7 +81,7 @@ def carry(context: Context, machine: str, *needs: str) -> Step:
     return Step(
         f"code:{machine}",
         "carry the code there",
-        partial(_carry, context, machine),
+        partial(bring, context, machine),
         needs=needs,
         machine=machine,
         expected=1,
@@ -186,7 +191,8 @@ def _fetch(context: Context, report: Reporter) -> str:
     return f"{context.code.settings.commit[:12]} of {source.url}"
 
 
-def _carry(context: Context, machine: str, report: Reporter) -> str:
+def bring(context: Context, machine: str, _report: Reporter) -> str:
+    """Let a webserver have the archive; MachineError if it does not arrive whole."""
     code = context.code
     if code is None:
         return "there is none"

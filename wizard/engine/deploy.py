@@ -22,6 +22,7 @@ from wizard.engine import (
     rent,
     rolling,
     site,
+    upgrade,
 )
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -50,6 +51,7 @@ def steps(context: Context) -> list[Step]:
         *gate.steps(context),
         *origin.steps(context),
         *joining.program(context),
+        *upgrade.steps(context),
         *rolling.steps(context),
         *_file_system_steps(context),
         *managed.steps(context),

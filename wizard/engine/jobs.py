@@ -37,8 +37,11 @@ from wizard.rules import Role
 from wizard.secrets import Secret, generate
 
 
-def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> MachineJob:
-    """Return everything the worker needs to run `phase` on `machine`."""
+def machine_job(
+    context: Context, machine: PlannedMachine, phase: Phase, *, prepares: bool = False
+) -> MachineJob:
+    """Return everything the worker needs to run `phase` on `machine`; `prepares`: it may change the
+    database to fit another release, also where webservers serve."""
     plan, answers, secrets = context.plan, context.answers, context.secrets
     assert context.network is not None
     found = context.state.machines[machine.name]
@@ -124,13 +127,13 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
             # once: later the site lives, and who builds webservers for it changes nothing of it
             restored=answers.application.source.kind in ("backup", "baseline")
             and context.state.content != OWN
-            and context.published is None
-            and not context.inside,
+            and not _serves(context),
             former_hosts=context.state.former_hosts,
         ),
         edge=_edge(plan.edge),
         file_system=_file_system(context.file_system, found.private_address),
         leader=leader,
+        prepares=prepares or plan.mode != "production" or (leader and not _serves(context)),
         backup=_backup(plan.backups, second),
         code=context.code.settings if context.code else None,
         mail=_mail(answers),
@@ -138,6 +141,11 @@ def machine_job(context: Context, machine: PlannedMachine, phase: Phase) -> Mach
         product=context.product,
         secrets=given,
     )
+
+
+def _serves(context: Context) -> bool:
+    """Say whether the site lives: its webservers are their autoscalers' then."""
+    return context.published is not None or context.inside
 
 
 def _tls(context: Context) -> TlsSettings:

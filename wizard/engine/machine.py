@@ -188,9 +188,16 @@ def announce(context: Context, report: Reporter) -> str:
     return ", ".join(machines)
 
 
-def configure(context: Context, machine: PlannedMachine, phase: Phase, report: Reporter) -> str:
-    """Make one phase of a machine's configuration true."""
-    job = machine_job(context, machine, phase)
+def configure(
+    context: Context,
+    machine: PlannedMachine,
+    phase: Phase,
+    report: Reporter,
+    *,
+    prepares: bool = False,
+) -> str:
+    """Make one phase of a machine's configuration true; `prepares`: see `jobs.machine_job`."""
+    job = machine_job(context, machine, phase, prepares=prepares)
     context.journal.record("intent", report.step)
     result = worker.configure(job, report.sink, report.step, report.stop)
     context.journal.record("done", report.step, changed=result.changed)

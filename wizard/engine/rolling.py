@@ -7,6 +7,7 @@ import getpass
 import socket
 
 from wizard.autoscaler.fleet import Fleet, Roll, Work
+from wizard.autoscaler.schedule import Wish
 from wizard.engine import code, fleets
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
@@ -15,6 +16,8 @@ from wizard.plan.model import PlannedMachine
 from wizard.rules import Role
 
 STEP = "roll"
+UPGRADE = "upgrade"
+"""The step after which the database fits the release that webservers are to have."""
 _LOOK_EACH = 2.0
 _SILENT = 900.0
 """Seconds without any progress after which nobody seems to do it: the longest drain and a reboot
@@ -27,8 +30,12 @@ def me() -> str:
 
 
 def needed(context: Context, machine: PlannedMachine) -> tuple[str, ...]:
-    """Return the step after which the build machine itself may look at a webserver."""
-    return (STEP,) if _serves(context) and machine.role is Role.WEBSERVER else ()
+    """Return the step after which the build machine itself may look at a webserver, or tell an
+    autoscaler what to make webservers of."""
+    if not _serves(context):
+        return ()
+    told = machine.role is Role.AUTOSCALER and code.is_released(context)
+    return (STEP,) if machine.role is Role.WEBSERVER else (UPGRADE,) if told else ()
 
 
 def steps(context: Context) -> list[Step]:
@@ -102,17 +109,22 @@ def _asked(context: Context) -> int | None:
     fleet, wish = found[0].fleet, fleets.load_wish(context)
     if fleet.recipe == context.recipe:
         return None
+    refuse_paused(context, wish)
+    asked = wish.work == Work.CONFIGURE and wish.recipe == context.recipe
+    taken = fleet.roll is not None and fleet.roll.number >= wish.works
+    if asked and (not taken or (fleet.roll and fleet.roll.goes_on)):
+        return wish.works
+    return fleets.make_wish(context, me(), work=str(Work.CONFIGURE), recipe=context.recipe).works
+
+
+def refuse_paused(context: Context, wish: Wish) -> None:
+    """Raise UsageError if nothing may begin on the webservers."""
     if wish.paused:
         raise UsageError(
             "webservers cannot be changed while their scaling is paused",
             where=context.plan.deployment,
             cure="build-usb resume-scaling, then deploy again",
         )
-    asked = wish.work == Work.CONFIGURE and wish.recipe == context.recipe
-    taken = fleet.roll is not None and fleet.roll.number >= wish.works
-    if asked and (not taken or (fleet.roll and fleet.roll.goes_on)):
-        return wish.works
-    return fleets.make_wish(context, me(), work=str(Work.CONFIGURE), recipe=context.recipe).works
 
 
 def _words(fleet: Fleet, roll: Roll | None, number: int) -> str:

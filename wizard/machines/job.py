@@ -182,6 +182,8 @@ class MachineJob:
     (`port`, `protocol`, `source`: kind/role/networks, `why`). `leader` is the one webserver that
     renews the certificate and runs the application's cron. `hosts` are all names the site answers
     to, the canonical one first; the others may be addresses (a rehearsal's loopback address).
+    `prepares`: this run may install a project's release, or change the database to fit another one;
+    of several webservers one may, once.
     `file_system` is mounted as the shared configuration, where there is one; else the bucket is.
 
     `secrets` by name: `storage_secret_key` (where `bucket.access_key` is there), `age_identity`
@@ -219,6 +221,7 @@ class MachineJob:
     administrator: str = ""
     ipv6: str = ""
     leader: bool = True
+    prepares: bool = True
     edge: EdgeSettings | None = None
     file_system: FileSystemSettings | None = None
     backup: BackupSettings = field(default_factory=BackupSettings)

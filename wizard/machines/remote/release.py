@@ -1,10 +1,12 @@
 """Put a release in place: a folder for each, and one symbolic link that says which is live.
 
 JSON on stdin: digest, commit, folder (of the archive that holds it all, or empty), writable, host,
-health_path; mounted (whether /srv/site/shared is a mount that other machines have as well); links
-and files that the release gets, by path; apart (folders of it that stand in /srv/site/apart
-instead); prepare (a command that makes the database fit it, run in its folder) and input, what that
-reads. A release that is not well is switched back. Standard library only.
+health_path; mounted (whether /srv/site/shared is a mount that other machines have as well) and
+folders (that are to be in it); own (folders of the release that PHP writes to, of no other release
+and no other machine); links and files that the release gets, by path; apart (folders of
+it that stand in /srv/site/apart instead); prepare (a command that makes the database fit it, run
+in its folder) and input, what that reads. A release that is not well is switched back. Standard
+library only.
 """
 
 import json
@@ -36,6 +38,11 @@ def unpack(order: dict[str, Any], release: Path) -> None:
         shutil.rmtree(top.parent)
     for path in order["writable"]:
         share(new / path, SITE / "shared" / path, order.get("mounted", False))
+    for path in order.get("own", ()):
+        there = SITE / "scratch" / release.name / path
+        if there.exists():
+            shutil.rmtree(there)
+        share(new / path, there, mounted=False)
     for path, target in order.get("links", {}).items():
         (new / path).unlink(missing_ok=True)
         (new / path).symlink_to(target)
@@ -142,7 +149,8 @@ def forget(live: Path) -> None:
     for path in old:
         if path != live:
             shutil.rmtree(path)
-            shutil.rmtree(SITE / "apart" / path.name, ignore_errors=True)
+            for place in ("apart", "scratch"):
+                shutil.rmtree(SITE / place / path.name, ignore_errors=True)
     for archive in (SITE / "archives").iterdir():
         if archive.stem[:16] != live.name:
             archive.unlink()
@@ -154,6 +162,8 @@ def main() -> None:
     release = SITE / "releases" / order["digest"][:16]
     if order.get("mounted") and not os.path.ismount(SITE / "shared"):
         sys.exit(f"{SITE}/shared is not mounted: journalctl -u build-usb-uploads says why")
+    for path in order.get("folders", ()):
+        (SITE / "shared" / path).mkdir(parents=True, exist_ok=True)
     if not release.is_dir():
         try:
             unpack(order, release)
@@ -165,8 +175,8 @@ def main() -> None:
     if order.get("prepare"):
         prepare(order, release, before)
     switch(release)
-    if order.get("prepare"):
-        MAINTENANCE.unlink(missing_ok=True)
+    # also where whoever closed the site was killed
+    MAINTENANCE.unlink(missing_ok=True)
     answer = status(order)
     if answer != "200":
         if before is not None and before != release and before.is_dir():
