@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,6 +218,22 @@ def test_records_come_in_pages(api: Account) -> None:
         api.put(api.zone, "TXT", f"_build-usb.n{number:03}.{ZONE}", '"deployment=demo"')
     assert len(opened(api).records("demo")) == 350
     assert count(api, "ListResourceRecordSets") == 3
+
+
+def test_a_list_that_never_ends_is_refused(api: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(350):
+        api.put(api.zone, "A", f"n{number:03}.{ZONE}", "192.0.2.1")
+    dns = opened(api)
+    call = dns._api.call
+
+    def first_page(operation: str, doing: str, **given: Any) -> dict[str, Any]:
+        return call(operation, doing, **{k: v for k, v in given.items() if "Start" not in k})
+
+    monkeypatch.setattr(dns._api, "call", first_page)
+    with pytest.raises(ProviderError) as error:
+        dns.records("demo")
+    assert error.value.why == "its list never ends"
+    assert count(api, "ListResourceRecordSets") == 2
 
 
 def test_what_route53_refuses_is_told(api: Account) -> None:

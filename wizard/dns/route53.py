@@ -176,6 +176,7 @@ class Route53(HostedDns):
         zone = self._zone()
         doing = f"list records of {name or zone}"
         following: dict[str, Any] = {"StartRecordName": name} if name else {}
+        asked = [following]
         while True:
             answer = self._api.call(
                 "route53.list_resource_record_sets",
@@ -198,6 +199,9 @@ class Route53(HostedDns):
                 for key in ("RecordName", "RecordType", "RecordIdentifier")
                 if answer.get(f"Next{key}")
             }
+            if not following or following in asked:
+                raise self._api.senseless(doing, "its list never ends")
+            asked.append(following)
 
     def _apply(self, doing: str, change: Change) -> bool:
         changes = []
