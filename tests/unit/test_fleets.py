@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,11 +12,12 @@ import pytest
 
 from wizard.autoscaler.draft import News
 from wizard.autoscaler.fleet import Fleet, Phase, Roll, Snapshot, Webserver, Work
-from wizard.engine import fleets
+from wizard.engine import fleets, machine, station
 from wizard.engine.context import Context
 from wizard.engine.fleets import Record
-from wizard.errors import ProviderError, UsageError
+from wizard.errors import ProviderError, TransientError, UsageError
 from wizard.home import keys
+from wizard.providers.base import FileSystem
 from wizard.secrets import Secret
 from wizard.storage.base import StoredObject
 
@@ -172,3 +173,20 @@ def test_host_keys_are_the_same_for_all_who_know_the_seed() -> None:
     assert (
         keys.public_key(fleets.host_key(one, "web3").private) == fleets.host_key(one, "web3").public
     )
+
+
+def test_autoscalers_know_the_file_system_and_announce_nothing_below_its_mount() -> None:
+    made = FileSystem("fs-1", "fs-1.efs.here", 2049, (("10.0.0.0/20", "10.0.0.9"),))
+    told = json.loads(json.dumps(asdict(made)))
+    assert station._file_system(told) == made
+    assert station._file_system(None) is None
+
+    bucket = Memory()
+    state = SimpleNamespace(machines={})
+    found: Any = SimpleNamespace(bucket=bucket, state=state, inside=True, file_system=made)
+    # nothing is mounted on this computer
+    with pytest.raises(TransientError, match="cannot be announced"):
+        machine.announce(cast(Context, found), cast(Any, None))
+    found.file_system = None
+    machine.announce(cast(Context, found), cast(Any, None))
+    assert "peers.json" in bucket.objects

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,11 @@ def test_a_file_system_is_mounted_over_tls_that_knows_its_name() -> None:
     (announce,) = next(p for p in parts(job, FACTS) if p.name == "shared configuration").steps
     listed = json.loads(announce.secret_input.reveal())["peers"]
     assert [peer["name"] for peer in listed] == ["db1", "web1"]
+    # an autoscaler mounts it itself: what it builds, the template of snapshots too, writes no list
+    built = machine_job(file_system=replace(server, announces=False))
+    assert MachineJob.from_plain(json.loads(json.dumps(built.to_plain()))) == built
+    (part,) = (p for p in parts(built, FACTS) if p.name == "shared configuration")
+    assert part.steps == ()
 
 
 def test_shell_scripts_can_be_parsed() -> None:

@@ -369,7 +369,7 @@ class SharedConfig(Section):
     """The folder that all machines of the deployment mount."""
 
     kind: Literal["s3fs", "efs"] = Field(
-        "s3fs", description="A bucket through s3fs, or EFS (only on AWS, in development mode)."
+        "s3fs", description="A bucket through s3fs, or EFS (only on AWS)."
     )
 
 

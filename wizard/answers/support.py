@@ -99,7 +99,6 @@ def unsupported(answers: Answers, *, stick: bool = False) -> list[Problem]:
         *_production(answers),
         *_authority(answers),
         *_sections(answers),
-        *_together(answers),
     ]
     order = list(Answers.model_fields)
     return sorted(found, key=lambda problem: order.index(str(problem.path[0])))
@@ -211,12 +210,6 @@ def _sections(answers: Answers) -> Iterator[Problem]:
             default = type(value).model_fields[str(part)].default
             value = getattr(value, str(part))
         yield from _differences(path, value, default)
-
-
-def _together(answers: Answers) -> Iterator[Problem]:
-    # autoscalers announce machines in the bucket, which nobody mounts then
-    if answers.mode == "production" and answers.shared_config.kind == "efs":
-        yield Problem(("shared_config", "kind"), "'efs' in production mode", "s3fs")
 
 
 def _differences(path: KeyPath, value: object, default: object) -> Iterator[Problem]:

@@ -32,7 +32,7 @@ from wizard.machines.job import (
 )
 from wizard.plan.model import Plan, PlannedBackups, PlannedMachine
 from wizard.plan.render import rule_to_plain
-from wizard.providers.base import FileSystem, ObjectStorage
+from wizard.providers.base import ObjectStorage
 from wizard.rules import Role
 from wizard.secrets import Secret, generate
 
@@ -131,7 +131,7 @@ def machine_job(
             former_hosts=context.state.former_hosts,
         ),
         edge=_edge(plan.edge),
-        file_system=_file_system(context.file_system, found.private_address),
+        file_system=_file_system(context, found.private_address),
         leader=leader,
         prepares=prepares or plan.mode != "production" or (leader and not _serves(context)),
         backup=_backup(plan.backups, second),
@@ -208,13 +208,15 @@ def _edge(edge: Edge | None) -> EdgeSettings | None:
     return EdgeSettings(edge.networks, edge.url, edge.client_ca) if edge else None
 
 
-def _file_system(made: FileSystem | None, address: str) -> FileSystemSettings | None:
+def _file_system(context: Context, address: str) -> FileSystemSettings | None:
     """Return how the machine of that address mounts it: in its own zone first."""
+    made = context.file_system
     if made is None:
         return None
     own = ipaddress.ip_address(address)
     near = sorted(made.targets, key=lambda target: own not in ipaddress.ip_network(target[0]))
-    return FileSystemSettings(made.host, made.port, tuple(where for _, where in near))
+    addresses = tuple(where for _, where in near)
+    return FileSystemSettings(made.host, made.port, addresses, announces=not context.inside)
 
 
 def _backup_password(context: Context) -> Secret:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from wizard.agent import guard
+from wizard.agent.errors import AgentError
 from wizard.engine import agents, fleets, letting_in, managed, rolling, station
 from wizard.engine import configure as worker
 from wizard.engine.context import Context
@@ -14,9 +16,10 @@ from wizard.engine.ssh import wait_for_ssh
 from wizard.engine.state import MachineState
 from wizard.errors import MachineError, TransientError
 from wizard.home import keys
-from wizard.machines import peers
+from wizard.machines import peers, shared_config
 from wizard.machines.first_boot import user_data
 from wizard.machines.job import Connection, Peer, Phase
+from wizard.machines.places import SHARED_CONFIG
 from wizard.plan.model import PlannedMachine
 from wizard.providers.base import MachineSpec
 from wizard.rules import Role
@@ -24,6 +27,7 @@ from wizard.rules import Role
 SSH_DEADLINE = 300.0
 """Seconds a new machine may take until its SSH answers; clouds need 20 to 90."""
 CHECK_DEADLINE = 60.0
+_ANNOUNCE_SECONDS = 30.0
 
 
 def steps(context: Context, machine: PlannedMachine) -> list[Step]:
@@ -176,7 +180,8 @@ def write_ssh_files(context: Context) -> None:
 
 
 def announce(context: Context, report: Reporter) -> str:
-    """Tell all machines, through the bucket, which there are."""
+    """Tell all machines which there are: through the bucket, and through the file system that they
+    mount in its place, where this machine mounts it too."""
     assert context.bucket is not None
     machines = sorted(context.state.machines)
     data = peers.document(
@@ -185,6 +190,21 @@ def announce(context: Context, report: Reporter) -> str:
     stored = context.bucket.get(peers.NAME)
     if stored is None or stored.data != data:
         context.bucket.put(peers.NAME, data)
+    if context.inside and context.file_system is not None:
+        try:
+            # in a process of its own: one that waits for a dead server is ended
+            guard.run(
+                *("sh", "-c", shared_config.announcing("announced")),
+                seconds=_ANNOUNCE_SECONDS,
+                given=data.decode(),
+            )
+        except AgentError as error:
+            raise TransientError(
+                "the machines cannot be announced in the shared folder",
+                where=f"{SHARED_CONFIG}/{peers.NAME}",
+                why=str(error),
+                cure="look whether the folder is mounted on this autoscaler; it is tried again",
+            ) from error
     return ", ".join(machines)
 
 

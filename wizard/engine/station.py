@@ -32,6 +32,7 @@ from wizard.providers.base import (
     AcmeAuthority,
     DatabaseFacts,
     Door,
+    FileSystem,
     ManagedDatabase,
     Network,
     ProviderFacts,
@@ -110,6 +111,7 @@ def document(
         "facts": _facts(plan),
         "edge": asdict(plan.edge) if plan.edge else None,
         "network": asdict(context.network),
+        "file_system": asdict(context.file_system) if context.file_system else None,
         "build_machine_at": context.state.build_machine_at,
         "database": _database(context.database),
         "authority": asdict(authority) if authority else None,
@@ -176,6 +178,7 @@ def open_station(station: Station, folder: Path) -> Context:
             machines=machines,
         ),
         network=Network(**values["network"]),
+        file_system=_file_system(values.get("file_system")),
         inside=True,
         recipe=values["recipe"],
         code=_code(values["code"], folder),
@@ -198,6 +201,14 @@ def _code(values: dict[str, Any] | None, folder: Path) -> Code | None:
     if values is None:
         return None
     return Code(CodeSettings(**{**values, "writable": tuple(values["writable"])}), folder)
+
+
+def _file_system(values: dict[str, Any] | None) -> FileSystem | None:
+    """Return the file system that webservers mount; autoscalers ask nobody for it."""
+    if values is None:
+        return None
+    targets = tuple((network, address) for network, address in values["targets"])
+    return FileSystem(**{**values, "targets": targets})
 
 
 def _database(found: ManagedDatabase | None) -> dict[str, Any] | None:

@@ -72,11 +72,13 @@ class BucketSettings:
 @dataclass(frozen=True)
 class FileSystemSettings:
     """An NFS 4.1 server behind TLS: the name that its certificate is for, its port, and the
-    addresses that it is reached at, the nearest first."""
+    addresses that it is reached at, the nearest first. `announces`: the machine puts there which
+    machines there are, for who configures it does not reach it."""
 
     host: str
     port: int
     addresses: tuple[str, ...]
+    announces: bool = True
 
 
 @dataclass(frozen=True)

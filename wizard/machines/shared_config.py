@@ -86,17 +86,24 @@ def _file_system(
     unit = render(
         "common/shared-config-nfs.service.j2", mount_point=SHARED_CONFIG, stunnel=_STUNNEL
     )
-    target = f"{SHARED_CONFIG}/{peers.NAME}"
     # the build machine does not reach a file system: each machine puts there what all know
     announce = Step(
         "announce the machines",
-        f"mountpoint -q {SHARED_CONFIG} && cat > {target}.{job.name}"
-        f" && mv -f {target}.{job.name} {target}",
-        observe=f"sha256sum {target} 2>&1",
+        announcing(job.name),
+        observe=f"sha256sum {SHARED_CONFIG}/{peers.NAME} 2>&1",
         secret_input=Secret(peers.of_job(job).decode()),
     )
     files = (
         File(_STUNNEL, stunnel, handlers=(_MOUNT,)),
         File(_UNIT, unit, handlers=(_MOUNT,)),
     )
-    return files, (announce,)
+    return files, (announce,) if server.announces else ()
+
+
+def announcing(name: str) -> str:
+    """Return the shell command that puts its standard input, the list of the machines, whole into
+    the folder that the machine `name` mounts; it fails where nothing is mounted."""
+    target = f"{SHARED_CONFIG}/{peers.NAME}"
+    return (
+        f"mountpoint -q {SHARED_CONFIG} && cat > {target}.{name} && mv -f {target}.{name} {target}"
+    )
