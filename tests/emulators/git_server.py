@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import ssl
 import subprocess
 import threading
@@ -45,6 +46,22 @@ class GitServer:
     def commit(self, name: str, files: dict[str, str], message: str) -> str:
         """Commit these files (`-> TARGET`: a link), and no others, to a repository's main branch;
         return the commit."""
+        work = self._emptied(name)
+        for path, text in files.items():
+            (work / path).parent.mkdir(parents=True, exist_ok=True)
+            if text.startswith("-> "):
+                (work / path).symlink_to(text[3:])
+            else:
+                (work / path).write_text(text)
+        return self._commit(work, message)
+
+    def commit_folder(self, name: str, folder: Path, message: str) -> str:
+        """Commit what is in a folder, and nothing else; return the commit."""
+        work = self._emptied(name)
+        shutil.copytree(folder, work, symlinks=True, dirs_exist_ok=True)
+        return self._commit(work, message)
+
+    def _emptied(self, name: str) -> Path:
         work = self.folder / f"{name}.work"
         bare = self.folder / f"{name}.git"
         if not bare.exists():
@@ -53,12 +70,9 @@ class GitServer:
             self._git("checkout", "-q", "-B", "main", cwd=work)
         else:
             self._git("rm", "-rq", ".", cwd=work)
-        for path, text in files.items():
-            (work / path).parent.mkdir(parents=True, exist_ok=True)
-            if text.startswith("-> "):
-                (work / path).symlink_to(text[3:])
-            else:
-                (work / path).write_text(text)
+        return work
+
+    def _commit(self, work: Path, message: str) -> str:
         self._git("add", "-A", cwd=work)
         who = ("-c", "user.name=Test", "-c", "user.email=test@git.test")
         self._git(*who, "commit", "-qm", message, cwd=work)

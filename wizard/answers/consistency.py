@@ -117,7 +117,7 @@ def _application(answers: Answers) -> Iterator[Problem]:
         )
     code = answers.application.code
     if kind == "static" and isinstance(code, Code):
-        for key in ("composer", "cron", "environment_template"):
+        for key in ("composer", "cron", "environment_template", "prepare"):
             if getattr(code, key):
                 yield _problem(
                     f"{answers.application.code_key}.{key}",

@@ -218,6 +218,9 @@ class Code(Section):
     cron: CronTime | None = Field(
         None, description="When to run `cron.php` of the repository's top; null: never."
     )
+    prepare: bool = Field(
+        False, description="Run `prepare.php` of the repository's top before a release goes live."
+    )
     database: bool = Field(True, description="The application needs a database.")
 
 

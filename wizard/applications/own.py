@@ -62,6 +62,10 @@ class Static:
             "host": job.hosts[0],
             "health_path": code.health_path,
         }
+        if code.prepare:
+            # in the release's folder, as cron.php is in the live one's
+            command = ["runuser", "-u", "www-data", "--", "php", "prepare.php"]
+            order |= {"prepare": command, "input": "", "beside": True}
         items: list[Item] = [
             Folder(SITE),
             Folder(f"{SITE}/releases"),

@@ -60,6 +60,7 @@ def fetch(source: sections.Code, token: Secret | None, folder: Path, where: str)
         health_path=source.health_path,
         cron=source.cron or "",
         settings=bool(template),
+        prepare=source.prepare,
     )
     return Code(settings, archive, template)
 
@@ -83,8 +84,9 @@ def _checked(source: sections.Code, packed: Path, where: str) -> str:
             problems.append(f"{where}.docroot: there is no folder {source.docroot}")
         elif source.docroot and d and not d.isdir():
             problems.append(f"{where}.docroot: {source.docroot} is no folder")
-        if source.cron and "cron.php" not in members:
-            problems.append(f"{where}.cron: there is no cron.php at its top")
+        for key, wanted in (("cron", source.cron), ("prepare", source.prepare)):
+            if wanted and f"{key}.php" not in members:
+                problems.append(f"{where}.{key}: there is no {key}.php at its top")
         if source.environment_template:
             found = members.get(source.environment_template)
             read = archive.extractfile(found) if found is not None and found.isfile() else None

@@ -155,7 +155,8 @@ class MailSettings:
 class CodeSettings:
     """Code that comes as an archive: its digest (sha256), the commit or version that it is of, and
     how it is run; see `answers.sections.OwnRepository`. `settings`: it has a settings file (a
-    secret). `folder`: the one in the archive that holds all of it, empty: it is at the top."""
+    secret). `folder`: the one in the archive that holds all of it, empty: it is at the top.
+    `prepare`: `prepare.php` is run before it goes live."""
 
     digest: str
     commit: str
@@ -165,6 +166,7 @@ class CodeSettings:
     cron: str
     settings: bool
     folder: str = ""
+    prepare: bool = False
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def _code(key: str, when: Predicate, fetched: Predicate) -> tuple[Ask, ...]:
         Ask(f"{key}.writable", "Writable folders", when=when),
         Ask(f"{key}.environment_template", "Template of the settings file", when=when),
         Ask(f"{key}.health_path", "Path that says it is well", when=when),
+        Ask(f"{key}.prepare", "Run prepare.php before going live", when=when),
         Ask(f"{key}.cron", "When to run cron.php", when=when),
         Ask(f"{key}.database", "Needs a database", when=when),
     )

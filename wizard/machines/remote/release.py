@@ -5,8 +5,9 @@ health_path; mounted (whether /srv/site/shared is a mount that other machines ha
 folders (that are to be in it); own (folders of the release that PHP writes to, of no other release
 and no other machine); links and files that the release gets, by path; apart (folders of
 it that stand in /srv/site/apart instead); prepare (a command that makes the database fit it, run
-in its folder) and input, what that reads. A release that is not well is switched back. Standard
-library only.
+in its folder) and input, what that reads; beside (prepare runs beside the release that is live,
+whose visitors do not wait for it). A release that is not well is switched back. Standard library
+only.
 """
 
 import json
@@ -108,8 +109,9 @@ def mark(commit: str) -> None:
 
 
 def prepare(order: dict[str, Any], release: Path, before: Path | None) -> None:
-    """Let the release make the database fit it; visitors of another one wait for that."""
-    if before not in (None, release):
+    """Let the release make the database fit it; visitors of another one wait for that, unless it is
+    done beside it."""
+    if before not in (None, release) and not order.get("beside"):
         MAINTENANCE.parent.mkdir(parents=True, exist_ok=True)
         MAINTENANCE.touch()
     done = subprocess.run(
