@@ -284,6 +284,22 @@ def test_own_code_is_promoted_with_its_repository(development: Session) -> None:
     assert (source.kind, source.code.url, source.code.revision) == ("backup", *code.values())
 
 
+def test_wordpress_is_promoted_by_a_backup_though_answers_name_no_source(
+    development: Session,
+) -> None:
+    values = yaml.safe_load(loader.dumps(example("rehearsal")))
+    values["backups"] = {"periods": ["daily"]}
+    answers = loader.loads(yaml.safe_dump(values), "answers")
+    loader.save(answers, development.home.deployment("demo").answers_file)
+    values["name"], values["domain"]["name"] = "shop", "shop.rehearsal.test"
+    assert "source" not in values["application"]
+    wanted = loader.loads(yaml.safe_dump(values), "answers")
+    made = promote.begin(development, "demo", wanted, by="backup")
+    assert "source" not in yaml.safe_load(made.answers)["application"]
+    source = promotions.production_answers(made).application.source
+    assert (source.kind, source.deployment) == ("backup", "demo")
+
+
 # -- led along -----------------------------------------------------------------------------------
 
 

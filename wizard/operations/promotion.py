@@ -186,7 +186,7 @@ def _source(promotion: Promotion) -> dict[str, Any]:
     made = dict(promotion.done).get("copy", "")
     if promotion.by == "backup":
         point = {"kind": "backup", "period": "manual", "deployment": promotion.development}
-        return {**point, **_code(yaml.safe_load(promotion.answers)["application"]["source"])}
+        return {**point, **_code(promotion)}
     place, _, commit = made.rpartition(" ")
     return {
         "kind": "baseline",
@@ -195,8 +195,9 @@ def _source(promotion: Promotion) -> dict[str, Any]:
     }
 
 
-def _code(source: dict[str, Any]) -> dict[str, Any]:
+def _code(promotion: Promotion) -> dict[str, Any]:
     """Return what production's answers say of what no backup holds: a release, or own code."""
-    if source["kind"] == "repository":
+    source = yaml.safe_load(promotion.answers)["application"].get("source", {})
+    if source.get("kind") == "repository":
         return {"code": {key: value for key, value in source.items() if key != "kind"}}
     return {key: source[key] for key in ("release", "code") if source.get(key)}
