@@ -143,7 +143,7 @@ def test_a_port_in_use_is_named_with_its_user_and_no_network_is_needed(
         ) as other:
             assert other.stdout
             assert other.stdout.readline() == "listening\n"
-            error = fails(rehearsal, ExitCode.PROVIDER, "port 443 of 127.77.0.", "in use")
+            error = fails(rehearsal, ExitCode.PROVIDER, "port 443 of 127.77.", "in use")
             assert f"pid={other.pid}" in error
             other.kill()
         rehearsal.deploy()

@@ -98,7 +98,11 @@ class Lab:
         wanted = self._state["number"]
         candidates = [wanted] if wanted is not None else []
         if not self._machines:
-            candidates += [number for number in range(_MAX_LABS) if number != wanted]
+            # from a place of the folder's own on: one that is not running now finds its number free
+            # again, whatever was started meanwhile
+            first = self.folder.stat().st_ino
+            others = ((first + offset) % _MAX_LABS for offset in range(_MAX_LABS))
+            candidates += [number for number in others if number != wanted]
         for number in candidates:
             # an abstract socket in the host's network: gone when its holder is gone
             lock = self._host.run(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
