@@ -16,9 +16,14 @@ from wizard.agent import build_machine, mount
 from wizard.agent.config import Config
 from wizard.agent.errors import AgentError
 from wizard.agent.state import Places
-from wizard.engine import whereabouts
+from wizard.engine import letting_in, whereabouts
+from wizard.engine.state import MachineState, State
 from wizard.errors import ProviderError
 from wizard.home import keys
+from wizard.providers.aws import AwsProvider
+from wizard.providers.base import Account
+from wizard.rules import Role
+from wizard.secrets import Secret
 
 KEY, OTHER = keys.generate_ssh_key(), keys.generate_ssh_key()
 CONFIG = Config(
@@ -88,6 +93,32 @@ def test_a_place_of_ones_own_may_tell_a_private_address(
     monkeypatch.setenv(whereabouts.VARIABLE, "http://127.0.0.1:9/")
     with pytest.raises(ProviderError, match="was not found out"):
         whereabouts.ask("digitalocean")
+
+
+@pytest.mark.parametrize(
+    ("said", "known", "there", "found"),
+    [
+        ("8.8.4.4", "198.51.100.7", True, "8.8.4.4"),
+        ("8.8.4.4", "8.8.4.4", True, ""),
+        ("8.8.4.4", "", True, ""),
+        ("8.8.4.4", "198.51.100.7", False, ""),
+        # who cannot be told must not be kept from machines that may well answer
+        ("<html>", "198.51.100.7", True, ""),
+    ],
+)
+def test_that_it_has_moved_is_said_of_machines_that_know_another_place(
+    teller: AddressTeller, said: str, known: str, there: bool, found: str
+) -> None:
+    teller.says = said
+    account = Account(Secret("key:secret"), "eu-central-1", lambda: whereabouts.ask("aws"))
+    machine = MachineState("i-1", "web1", Role.WEBSERVER, "10.0.0.7", "8.8.8.8", "8.8.8.8")
+    state = State(
+        "demo",
+        "bucket",
+        build_machine=known,
+        machines={"web1": machine} if there else {},
+    )
+    assert letting_in.moved_to(AwsProvider(account), state) == found
 
 
 # -- signed ----------------------------------------------------------------------------------------

@@ -17,9 +17,11 @@ from wizard.agent.build_machine import NAME, NAMESPACE, VERSION
 from wizard.engine import agents, ssh
 from wizard.engine.context import Context
 from wizard.engine.graph import Reporter, Step
-from wizard.errors import NotSupportedError
+from wizard.engine.state import State
+from wizard.errors import NotSupportedError, ProviderError
 from wizard.events import Progress
 from wizard.home import keys
+from wizard.providers.base import Provider
 
 STEP = "let-in"
 _TITLE = "let this computer in at its address of now"
@@ -27,10 +29,27 @@ DEADLINE = 180.0
 """Seconds within which machines let it in; they look each minute."""
 
 
+def moved_to(provider: Provider, state: State) -> str:
+    """Return the address at which the machines do not let this computer in yet; empty if they do,
+    if there are none, or where it cannot be found out: that must keep nobody from machines that
+    may well answer, nor from taking them away."""
+    if not state.machines or not state.build_machine:
+        return ""
+    try:
+        here = provider.build_machine()
+    except ProviderError:
+        return ""
+    return here if here != state.build_machine else ""
+
+
 def has_moved(context: Context) -> bool:
     """Say whether there are machines that know this computer at another address."""
-    known = context.state.build_machine
-    return bool(context.state.machines and known) and known != context.provider.build_machine()
+    return bool(moved_to(context.provider, context.state))
+
+
+def needed(context: Context) -> tuple[str, ...]:
+    """Return the step of a deploy after which machines that were there before can be reached."""
+    return (STEP,) if has_moved(context) else ()
 
 
 def steps(context: Context) -> list[Step]:

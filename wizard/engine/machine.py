@@ -49,7 +49,7 @@ def steps(context: Context, machine: PlannedMachine) -> list[Step]:
             f"contact:{name}",
             "first contact",
             lambda report: _contact(context, machine, report),
-            needs=(f"create:{name}", *(step.id for step in letting_in.announce(context))),
+            needs=(f"create:{name}", *letting_in.needed(context)),
             machine=name,
             expected=12,
         ),

@@ -178,7 +178,7 @@ def open_station(station: Station, folder: Path) -> Context:
             machines=machines,
         ),
         network=Network(**values["network"]),
-        file_system=_file_system(values.get("file_system")),
+        file_system=_file_system(values["file_system"]),
         inside=True,
         recipe=values["recipe"],
         code=_code(values["code"], folder),

@@ -127,10 +127,10 @@ def show_point(
 def _looking(session: Session, deployment: DeploymentHome) -> Context:
     context = make_context(session, deployment, read_answers(deployment))
     follow(context)
-    if letting_in.has_moved(context):
+    known, here = context.state.build_machine, letting_in.moved_to(context.provider, context.state)
+    if here:
         raise UsageError(
-            f"the machines let in {context.state.build_machine}, and this computer is at "
-            f"{context.provider.build_machine()} now",
+            f"the machines let in {known}, and this computer is at {here} now",
             cure=f"build-usb let-in {deployment.name}: it takes a minute",
         )
     return context

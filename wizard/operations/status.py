@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from wizard.answers.model import Answers
-from wizard.engine import agents, verify
+from wizard.engine import agents, letting_in, verify
 from wizard.engine import open as engine_open
 from wizard.engine.state import MachineState, State
 from wizard.errors import BuildUsbError, LockedError
@@ -207,15 +206,14 @@ def _length(seconds: int) -> str:
 
 def _moved(provider: Provider, state: State, machines: Sequence[MachineStatus]) -> Iterator[str]:
     """Say so if a machine does not let this computer in because it has moved."""
-    if not state.build_machine or all(machine.agent for machine in machines):
+    if all(machine.agent for machine in machines):
         return
-    with suppress(BuildUsbError):  # what cannot be found out explains nothing
-        here = provider.build_machine()
-        if here != state.build_machine:
-            yield (
-                f"this computer is at {here}, and the machines let in {state.build_machine}: "
-                f"build-usb let-in {state.deployment}, or deploy again"
-            )
+    here = letting_in.moved_to(provider, state)
+    if here:
+        yield (
+            f"this computer is at {here}, and the machines let in {state.build_machine}: "
+            f"build-usb let-in {state.deployment}, or deploy again"
+        )
 
 
 def _machine(machine: MachineState, port: int, login: Secret, present: str) -> MachineStatus:
