@@ -27,6 +27,7 @@ HOSTS = {
 }
 PORTS = {"digitalocean": 25060, "aws": 3306}
 CREATE = {"digitalocean": "POST /v2/databases$", "aws": "rds:CreateDBInstance"}
+TABLES = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'wordpress'"
 # by WordPress itself, on the machine that serves it
 WORDPRESS = """
 $_SERVER["HTTP_HOST"] = "www.cloud.test"; require "/usr/share/wordpress/wp-load.php";
@@ -114,9 +115,7 @@ def test_a_site_keeps_its_data_in_a_managed_database(cloud: Cloud) -> None:
 
     written, path = php(cloud, web, PUBLISH).split()
     assert "managed database" in page(cloud, web, path).text
-    tables = server.sql("SELECT COUNT(*) FROM information_schema.tables "
-                        "WHERE table_schema = 'wordpress'")  # fmt: skip
-    assert int(tables) >= 12
+    assert int(server.sql(TABLES)) >= 12
     # deploying again changes nothing, and the database stays
     cloud.run("deploy", cloud.answers, "--json", "--yes")
     assert "managed database" in page(cloud, web, path).text
@@ -136,11 +135,25 @@ def test_a_site_keeps_its_data_in_a_managed_database(cloud: Cloud) -> None:
     assert "managed database" in page(cloud, web, path).text
     assert json.loads(cloud.run("status", "--json").stdout)["healthy"]
 
+    cloud.run("backup")
     destroyed = cloud.run("destroy", "--yes", "demo")
     assert "its backups stay in" in destroyed.stderr
     assert left(cloud.api) == {}
     found = cloud.laboratory.provider.resources("demo")
     assert not [resource for resource in found if resource.kind is ResourceKind.MACHINE]
+
+    if cloud.name == "digitalocean":
+        # from what is left of it another one begins, in a managed database again
+        source = "  source: {kind: backup, period: manual}\ndomain:"
+        cloud.answers.write_text(cloud.answers.read_text().replace("domain:", source, 1))
+        cloud.run("deploy", cloud.answers, "--json", "--yes")
+        assert isinstance(cloud.api.server, RentedDatabase)
+        assert int(cloud.api.server.sql(TABLES)) >= 12
+        web = next(m for m in cloud.laboratory.provider.machines("demo") if m.name == "web1")
+        assert "managed database" in page(cloud, web, path).text
+        assert json.loads(cloud.run("status", "--json").stdout)["healthy"]
+        cloud.run("destroy", "--yes", "demo")
+        assert left(cloud.api) == {}
     assert cloud.api.violations == []
 
 

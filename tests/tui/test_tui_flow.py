@@ -140,7 +140,7 @@ def test_what_this_version_cannot_do_is_marked_with_the_reason() -> None:
     marked = {option.value: option.not_yet for option in provider.options}
     assert marked["local"] == ""
     assert "local" in marked["hetzner"]
-    assert fields.not_yet("assets.to_object_storage", True)
+    assert fields.not_yet("object_storage.endpoint", "https://objects.example.net")
     assert not fields.not_yet("gateway.enabled", True)
     assert not fields.not_yet("backups.periods", ["daily"])
     assert not fields.not_yet("backups.periods", None)

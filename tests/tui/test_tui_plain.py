@@ -71,7 +71,9 @@ def test_errors_help_and_back(session: Session) -> None:
 
 
 def test_what_this_version_cannot_do_is_saved_but_not_deployed(session: Session) -> None:
-    path = Path("config-templates/answers/cloud-production.yaml").absolute()
+    works = Path("config-templates/answers/cloud-production.yaml").read_text()
+    path = session.home.path / "another.yaml"
+    path.write_text(works.replace("debian-13", "debian-12"))
     person = Person([("Number, or the path", str(path))])
     Prompts(session.home.path, person.say, person.ask, lambda _prompt: PASSPHRASE).run()
     assert "cannot do all of it yet" in "\n".join(person.heard)

@@ -239,11 +239,6 @@ def documents(draw: DrawFn) -> dict[str, Any]:
                     authority=st.sampled_from([None, "letsencrypt", "zerossl"]) | URL,
                     email=or_null(EMAIL),
                 ),
-                assets=some(
-                    {},
-                    directories=st.lists(RELATIVE, unique=True),
-                    to_object_storage=st.booleans(),
-                ),
                 gateway=some(
                     {
                         "users": st.lists(

@@ -23,7 +23,7 @@ from wizard.answers.sections import (
     Tls,
     Webserver,
 )
-from wizard.answers.upkeep import Assets, Backups, Baselines, Gateway, Notifications, Scaling
+from wizard.answers.upkeep import Backups, Baselines, Gateway, Notifications, Scaling
 
 VERSION = 1
 FIELDS_ONLY = "fields_only"
@@ -57,7 +57,6 @@ class Answers(Section):
     tls: Tls = Field(Tls(), description="The certificate.")
     backups: Backups = Field(Backups(), description="Temporal backups.")
     baselines: Baselines = Field(Baselines(), description="Where baselines are kept.")
-    assets: Assets = Field(Assets(), description="Uploaded files.")
     notifications: Notifications = Field(Notifications(), description="E-mail about the machines.")
     gateway: Gateway = Field(
         Gateway(), description="A second password in front of the administration."

@@ -37,7 +37,6 @@ Debian root file system."""
 NOT_YET = (
     "object_storage.provider",
     "object_storage.endpoint",
-    "assets",
 )
 """Keys and sections that only work with their defaults in this version."""
 
@@ -175,9 +174,9 @@ def _application(answers: Answers) -> Iterator[Problem]:
         works += [other for other, kinds in BEGIN_WITH.items() if application.kind in kinds]
         yield Problem(("application", "source", "kind"), f"'{kind}' for {what}", ", ".join(works))
     if answers.database.managed:
-        if kind in ("backup", "baseline"):
-            found = f"'{kind}' with a managed database"
-            yield Problem(("application", "source", "kind"), found, "fresh")
+        if kind == "baseline":
+            found = "'baseline' with a managed database"
+            yield Problem(("application", "source", "kind"), found, "fresh, backup")
         if application.kind == "static" or not getattr(application.code, "database", True):
             found = "true, for an application without a database"
             yield Problem(("database", "managed"), found, "false")

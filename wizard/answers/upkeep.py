@@ -15,7 +15,6 @@ from wizard.answers.fields import (
     KeyName,
     Many,
     Port,
-    RelativePath,
     Repository,
     TimeOfDay,
     UrlPath,
@@ -69,17 +68,6 @@ class Baselines(Section):
         None, description="A git repository over HTTPS or on this computer; null: named then."
     )
     credentials: Credentials | None = Field(None, description="Where its token comes from.")
-
-
-class Assets(Section):
-    """Uploaded files of the application's users."""
-
-    directories: Distinct[RelativePath] = Field(
-        (), description="Folders that hold them; none: what the application is known to use."
-    )
-    to_object_storage: bool = Field(
-        False, description="Keep them in object storage instead of on the webserver."
-    )
 
 
 class Smtp(Section):

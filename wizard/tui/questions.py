@@ -289,15 +289,13 @@ STEPS: tuple[Step, ...] = (
     Step(
         "storage",
         "Storage",
-        "The folder that machines share, object storage, and uploaded files.",
+        "The folder that machines share, and object storage.",
         (
             Ask("shared_config.kind", "Shared folder"),
             Ask("object_storage.provider", "Object storage", when=storage_named),
             Ask("object_storage.endpoint", "S3 endpoint", when=storage_named),
             Ask("object_storage.region", "Region", when=storage_named),
             Ask("object_storage.credentials", "Its key, ID:SECRET", when=storage_named),
-            Ask("assets.directories", "Folders of uploads"),
-            Ask("assets.to_object_storage", "Keep uploads in object storage"),
         ),
     ),
     Step(
