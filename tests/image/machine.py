@@ -11,6 +11,7 @@ import base64
 import gzip
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -242,6 +243,25 @@ class Machine:
         """Type on the keyboard: small letters, digits and a few signs."""
         self.press(*(_KEYS.get(letter, letter) for letter in text))
 
+    def enter(self, text: str, shows: str) -> None:
+        """Type up to 16 letters in place of what is there, until the first console shows what the
+        regular expression says: on a busy computer an emulated keyboard loses keys."""
+        for _ in range(5):
+            self.press(*["backspace"] * 16)
+            self.type(text)
+            if self._shown(shows, 60):
+                return
+        raise AssertionError(f"{text!r} cannot be typed, {shows!r} is not on:\n{self.console()}")
+
+    def go(self, key: str, words: str) -> str:
+        """Press a key that leads on, and return the first console's text once it shows `words`;
+        pressed again where nothing happens for minutes."""
+        for _ in range(3):
+            self.press(key)
+            if text := self._shown(re.escape(words), 150):
+                return text
+        raise AssertionError(f"{key} does not lead to {words!r}:\n{self.console()}")
+
     def writes(self) -> dict[str, int]:
         """Return how many times each disk was written to, flushes included, by QEMU's count."""
         return {
@@ -285,10 +305,17 @@ class Machine:
 
     def await_console(self, words: str, seconds: float = 300) -> str:
         """Return the first console's text once it shows `words`."""
+        text = self._shown(re.escape(words), seconds)
+        assert text, f"{words!r} is not on the console:\n{self.console()}"
+        return text
+
+    def _shown(self, pattern: str, seconds: float) -> str:
+        """Return the first console's text once it matches, "" when it does not in time."""
         ends = time.monotonic() + seconds
         pause = 0.5
-        while words not in (text := self.console()):
-            assert time.monotonic() < ends, f"{words!r} is not on the console:\n{text}"
+        while not re.search(pattern, text := self.console(), re.MULTILINE):
+            if time.monotonic() > ends:
+                return ""
             time.sleep(pause)
             pause = min(pause * 1.5, 5)
         return text

@@ -45,8 +45,7 @@ def test_in_memory_with_large_type(image: Image, tmp_path: Path) -> None:
         assert json.loads(status)["result"]["origin"] == "memory"
         # every file can still be read: nothing of it was on the stick
         machine.run("find /opt /usr/bin /usr/lib/python3* -type f -exec cat {} + > /dev/null", 1200)
-        machine.press("f2")
-        machine.await_console("memory")
+        machine.go("f2", "memory")
         machine.picture("stick-pulled")
 
 
@@ -61,8 +60,8 @@ def test_speech_with_safe_graphics(image: Image, tmp_path: Path) -> None:
         machine.await_shell()
         machine.await_console("Keyboard layout [us]:")
         machine.run("until systemctl is-active -q espeakup; do sleep 1; done", 600)
-        machine.type("de\n")
-        machine.await_console("Time zone [Etc/UTC]:")
+        machine.enter("de", r"Keyboard layout \[us\]: de$")
+        machine.go("ret", "Time zone [Etc/UTC]:")
         machine.picture("speech")
         machine.run("sleep 20")
         assert machine.run("cat /sys/accessibility/speakup/synth") == "soft"
@@ -100,12 +99,11 @@ def test_rescue(image: Image, tmp_path: Path) -> None:
         shown = machine.await_console("Choose 1 to 5")
         machine.picture("rescue")
         assert "status=9/KILL" in shown
-        machine.type("4\n")
-        machine.await_console("Linux version")
-        machine.press("q")
-        machine.await_console("Choose 1 to 5")
-        machine.type("1\n")
-        machine.await_console("Keyboard layout", 600)
+        machine.enter("4", "Choose 1 to 5: 4$")
+        machine.go("ret", "Linux version")
+        machine.go("q", "Choose 1 to 5")
+        machine.enter("1", "Choose 1 to 5: 1$")
+        machine.go("ret", "Keyboard layout")
 
 
 def test_firmware_settings(image: Image, tmp_path: Path) -> None:

@@ -168,12 +168,10 @@ def test_a_write_protected_stick(image: Image, tmp_path: Path) -> None:
         refused = answer(machine, "create", passphrase=PASSPHRASE)["error"]
         assert "write-protected" in json.dumps(refused)
         # the answers are not remembered then, and the wizard goes on
-        machine.press("f2")
-        shown = machine.await_console("No encrypted volume can be made")
+        shown = machine.go("f2", "No encrypted volume can be made")
         assert "all of it is lost" in " ".join(shown.split())
         machine.picture("protected")
-        machine.press("f2")
-        machine.await_console("Open the answers found on this stick")
+        machine.go("f2", "Open the answers found on this stick")
 
 
 @pytest.mark.parametrize("harm", ["none", "a flipped bit", "cut short"])

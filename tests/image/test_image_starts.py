@@ -118,12 +118,9 @@ def _look_around(machine: Machine) -> None:
 
 def _type_through(machine: Machine) -> None:
     """Choose another keyboard, and come to the question for the encrypted volume."""
-    machine.press("end", "backspace", "backspace")
-    machine.type("de")
-    machine.press("f2")
-    machine.await_console("Memory only")
-    machine.type("short")
-    machine.await_console("5 of at least 12")
+    machine.enter("de", r"Keyboard layout\s+de(\s|$)")
+    machine.go("f2", "Memory only")
+    machine.enter("short", "5 of at least 12")
     machine.picture("volume")
 
 
