@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.lab import leftovers
 from tests.lab.deployments import NAME, PASSPHRASE, Rehearsal
 from tests.lab.visitors import Tally, Visitors
@@ -183,6 +185,40 @@ class Download(threading.Thread):
                 ahead = self.got / self.rate - (time.monotonic() - started)
                 time.sleep(max(0.0, ahead))
         self.ended = time.monotonic()
+
+
+@contextmanager
+def begun(site: Site, folder: Path, values: dict[str, Any], **environ: str) -> Iterator[Copy]:
+    """Deploy `copy` beside it, which begins with its last restore point, and take it away in the
+    end. `values`: its answers but for name and domain, with what else their source says."""
+    site.rehearsal.run("backup", "demo")
+    backup = {"kind": "backup", "period": "manual", "deployment": NAME}
+    application = {**values["application"], "source": {**values["application"]["source"], **backup}}
+    copy = {"name": "copy", "domain": {"name": "copy.rehearsal.test"}, "application": application}
+    answers = folder / "copy.yaml"
+    answers.write_text(yaml.safe_dump({**values, **copy}))
+    try:
+        site.rehearsal.run("deploy", answers, "--json", **environ)
+        yield Copy(site)
+    finally:
+        site.rehearsal.run("destroy", "--yes", "copy")
+
+
+class Copy:
+    """The deployment `copy`, which began with a restore point of the other one."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def ask(self, name: str, path: str) -> str:
+        """Return what one of its webservers answers."""
+        url = f"--resolve copy.rehearsal.test:443:127.0.0.1 'https://copy.rehearsal.test{path}'"
+        return self.site.rehearsal.on(name, f"curl -sk {url}", deployment="copy")
+
+    def status(self) -> dict[str, Any]:
+        """Return what `build-usb status --json` says of it."""
+        found = self.site.rehearsal.run("status", "copy", "--json", check=False)
+        return dict(json.loads(found.stdout))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.lab import drupal_release, joomla_release, moodle_release
-from tests.lab.production import ANSWERS, Site, deployed, told
+from tests.lab.production import ANSWERS, Site, begun, deployed, told
 from tests.lab.test_production_postgresql import ask
 
 pytestmark = pytest.mark.lab
@@ -29,6 +29,12 @@ class Answers:
         self.values: dict[str, Any] = yaml.safe_load(ANSWERS.read_text())
         self.values["application"]["kind"] = kind
         self.values["scaling"]["autoscalers"] = 1
+
+    def beginning(self, number: int) -> dict[str, Any]:
+        """Return the answers of a deployment that begins with a point of this release."""
+        values: dict[str, Any] = yaml.safe_load(self.of(number).read_text())
+        values["application"]["source"].pop("kind")
+        return values
 
     def of(self, number: int, *, breaks: bool = False) -> Path:
         """Return the answers that name a release, packed once: again it has another checksum."""
@@ -171,3 +177,13 @@ def test_joomla_is_the_same_everywhere(tmp_path: Path) -> None:
         are_the_same(site, both, pages(1), cookie)
         assert site.rehearsal.run("status").returncode == 0
         holds_no_password(site, [*both, "scaler1"])
+
+        # another one begins with all of it, on all its webservers
+        with begun(site, tmp_path, answers.beginning(1)) as copy:
+            for path in ("/", "/blog", "/images/a.bin"):
+                assert [copy.ask(name, path) for name in both] == [pages(1)[path]] * 2
+            site.until("copy is healthy", lambda: copy.status()["healthy"], 90)
+            # what is uploaded there is not in the bucket of the first
+            site.rehearsal.on("web2", "rm /srv/site/shared/images/a.bin", deployment="copy")
+            site.until("it is gone", lambda: copy.ask("web1", "/images/a.bin") != "of web1", 30)
+            assert ask(site, "web1", "/images/a.bin") == "of web1"

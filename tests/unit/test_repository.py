@@ -15,7 +15,7 @@ from wizard.answers.loader import loads
 from wizard.answers.sections import OwnRepository
 from wizard.answers.support import refuse_unsupported
 from wizard.engine import git, repository
-from wizard.errors import AnswersError, NotSupportedError, UsageError
+from wizard.errors import AnswersError, UsageError
 from wizard.paths import config_templates
 from wizard.plan import build
 from wizard.secrets import Secret
@@ -138,8 +138,3 @@ def test_a_backup_of_own_code_names_its_repository() -> None:
         with pytest.raises(AnswersError) as refused:
             loads(text, "a.yaml")
         assert said in str(refused.value)
-    production = wants("php", code).replace(
-        "mode: development", "mode: production\nwebserver: {count: 2}"
-    )
-    with pytest.raises(NotSupportedError, match="'backup' in production mode"):
-        refuse_unsupported(loads(production, "a.yaml"))

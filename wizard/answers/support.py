@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from wizard.answers import RELEASED
 from wizard.answers.fields import ORIGIN, TLS_AUTHORITIES
 from wizard.answers.model import Answers
 from wizard.answers.problems import KeyPath, Problem, parsed, shown
@@ -156,11 +155,6 @@ def _production(answers: Answers) -> Iterator[Problem]:
         # what it keeps in files would have to be in common
         allowed = ", ".join(IN_PRODUCTION)
         yield Problem(("application", "kind"), f"'{kind}' in production mode", allowed)
-    if kind != "wordpress" and answers.application.source.kind == "backup":
-        # not tried: its folders are in the bucket there
-        works = "fresh" if kind in RELEASED else "repository"
-        allowed = f"{works}; begin in development mode"
-        yield Problem(("application", "source", "kind"), "'backup' in production mode", allowed)
 
 
 def _application(answers: Answers) -> Iterator[Problem]:
