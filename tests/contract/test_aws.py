@@ -289,6 +289,9 @@ CREATES = (
     "ec2:CreateSecurityGroup",
     "ec2:AuthorizeSecurityGroupIngress",
     "ec2:RunInstances",
+    "ec2:AllocateAddress",
+    "ec2:AssociateAddress",
+    "ec2:CreateImage",
     "iam:CreateRole",
     "iam:PutRolePolicy",
     "iam:CreateInstanceProfile",
@@ -299,19 +302,48 @@ CREATES = (
 )
 
 
-@pytest.mark.parametrize("kind", ["lost", "truncated"])
-def test_a_lost_answer_to_each_create_makes_one(
-    api: AwsEmulator, provider: AwsProvider, kind: str
+def everything(provider: AwsProvider) -> None:
+    """All that a deployment without a managed database makes."""
+    deploy(provider)
+    web = next(m for m in provider.machines("demo") if m.role is Role.WEBSERVER)
+    provider.snapshot(web.id, "copy")
+
+
+EVERYTHING = WHOLE | {"images": 1, "snapshots": 1}
+
+
+def test_no_create_is_missing_above(api: AwsEmulator) -> None:
+    everything(opened(api, reserved=True))
+    making = "Create|Run|Allocate|Associate|Attach|Authorize|Put|Add|Register|Copy|Import|Request"
+    assert {request.line for request in api.calls(f":({making})")} == set(CREATES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "unseen"), [("lost", 0), ("truncated", 0), ("InternalError", 0), ("Unavailable", 3)]
+)
+def test_each_create_is_done_once_whatever_is_said_of_it(
+    api: AwsEmulator, kind: str, unseen: int
 ) -> None:
+    """Done all the same: no answer, half of one, or that it failed, in status 500 or 503."""
+    provider = opened(api, reserved=True)
+    api.unseen = unseen
     for name in CREATES:
-        api.fail(name, kind)
+        if kind in ("lost", "truncated"):
+            api.fail(f"{name}$", kind)
+        else:
+            api.refuse(f"{name}$", kind, 500 if kind == "InternalError" else 503, late=True)
     for _ in range(20):
         # half an answer makes no sense and ends the run; the next run puts it right
         with contextlib.suppress(ProviderError):
-            persist(lambda: deploy(provider))
+            persist(lambda: everything(provider))
             break
     assert not [fault for fault in api.faults if fault.times]
-    assert api.left() == WHOLE
+    assert api.left() == EVERYTHING
+    # an address of the account's is paid for even where nobody has it
+    assert len(api.ec2().addresses) == 1
+    destroy(provider)
+    assert api.left() == {}
+    assert not api.ec2().addresses
 
 
 def test_what_is_not_seen_at_once_is_made_once(api: AwsEmulator, provider: AwsProvider) -> None:

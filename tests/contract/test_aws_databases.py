@@ -125,9 +125,16 @@ def test_asking_at_once_and_again_makes_one(api: AwsEmulator, provider: AwsProvi
     "lost",
     ["CreateDBSubnetGroup", "CreateDBParameterGroup", "ModifyDBParameterGroup", "CreateDBInstance"],
 )
-def test_a_lost_answer_makes_one(api: AwsEmulator, provider: AwsProvider, lost: str) -> None:
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_lost_answer_makes_one(
+    api: AwsEmulator, provider: AwsProvider, lost: str, *, failed: bool
+) -> None:
+    """Nor does it one that says that it failed, though it did not."""
     wanted = database_spec(provider)
-    api.fail(f"rds:{lost}", "lost")
+    if failed:
+        api.refuse(f"rds:{lost}", "InternalFailure", 500, late=True)
+    else:
+        api.fail(f"rds:{lost}", "lost")
     with pytest.raises(TransientError):
         provider.ensure_database(wanted, silent)
     again = opened(api, database="mysql").ensure_database(wanted, silent)

@@ -18,7 +18,9 @@ from tests.contract.at_aws import (
     trouble,
 )
 from tests.contract.scenario import BUILDER, destroy
-from tests.emulators.aws import TOKEN, AwsEmulator
+from tests.emulators.aws import DEBIAN, STRANGER, TOKEN, AwsEmulator
+from tests.emulators.aws_answers import AwsRequest
+from tests.emulators.server import Reply
 from wizard.answers import loader
 from wizard.errors import (
     AnswersError,
@@ -184,6 +186,40 @@ def test_a_quota_that_is_reached_after_all_is_said(api: AwsEmulator, provider: A
     network = provider.ensure_network("demo")
     with pytest.raises(ProviderError, match="VcpuLimitExceeded"):
         provider.ensure_machine(spec(network.id))
+
+
+class Careless(AwsEmulator):
+    """Answers with images of whoever, not only of those who were asked for."""
+
+    def _ec2(self, request: AwsRequest) -> Reply:
+        for key in [key for key in request.form if key.startswith("Owner.")]:
+            del request.form[key]
+        return super()._ec2(request)
+
+
+def test_a_strangers_image_is_never_taken(api: AwsEmulator, provider: AwsProvider) -> None:
+    """Anybody may publish an image under Debian's names: where Debian has none, there is none."""
+    ec2 = api.ec2(REGION)
+    for image in [i for i in ec2.amis.values() if i.owner_id != STRANGER]:
+        if image.name.startswith("debian-13-amd64-"):
+            del ec2.amis[image.id]
+    theirs = [i.name for i in ec2.amis.values() if i.owner_id == STRANGER]
+    assert theirs == ["debian-13-amd64-20261111-6666"]
+    assert "debian-13" not in provider.facts().images
+    network = provider.ensure_network("demo").id
+    with pytest.raises(ProviderError, match="no image 'debian-13'"):
+        provider.ensure_machine(spec(network))
+    (asked,) = {r.form["Owner.1"] for r in api.calls("DescribeImages") if "Owner.2" not in r.form}
+    assert asked == DEBIAN
+    assert not api.calls("RunInstances")
+
+
+def test_a_strangers_image_is_not_taken_unasked_either() -> None:
+    with Careless() as api:
+        for image in api.ec2(REGION).amis.values():
+            image.owner_id = STRANGER
+        assert opened(api).facts().images == ()
+        assert len(api.calls("DescribeImages")) == 1
 
 
 def test_a_region_that_is_not_there_is_the_plans_to_refuse(api: AwsEmulator) -> None:

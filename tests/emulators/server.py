@@ -54,7 +54,8 @@ class Fault:
     """What goes wrong with requests whose "METHOD /path" matches `match`, `times` times.
 
     Done before the fault shows: `lost` (the connection closes without an answer), `html` (a web
-    page instead of JSON, status 200), `truncated` (half of the body). Instead of doing it: `reply`.
+    page instead of JSON, status 200), `truncated` (half of the body). Instead of doing it: `reply`,
+    which with `late` is said after it was done.
     """
 
     match: str
@@ -62,6 +63,7 @@ class Fault:
     reply: Reply | None = None
     times: int = 1
     delay: float = 0.0
+    late: bool = False
 
 
 class Emulator:
@@ -135,7 +137,7 @@ class Emulator:
             fault = self.fault_for(request)
         if fault is not None:
             time.sleep(fault.delay)
-            if fault.reply is not None:
+            if fault.reply is not None and not fault.late:
                 return fault.reply, None
         refusal = self.authorise(request)
         if refusal is not None:
@@ -143,6 +145,8 @@ class Emulator:
         reply = self.dispatch(request)
         if self.document is not None:
             self.check(request, reply)
+        if fault is not None and fault.reply is not None:
+            return fault.reply, None
         return self.spoil(request, reply), fault
 
     def dispatch(self, request: Request) -> Reply:
