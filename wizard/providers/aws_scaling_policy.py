@@ -18,7 +18,8 @@ from wizard.rules import Role
 _LOOK = ("Images", "Instances", "SecurityGroups", "Snapshots", "Subnets")
 _MADE = ("instance", "network-interface", "volume")
 _CHANGE = "route53:ChangeResourceRecordSets"
-# not to delete them: IAM cannot tell whose a health check is, neither by tag nor by its id
+# not to delete them: IAM tells one from another by its id alone (no tag, no condition key), and a
+# policy written at the deploy cannot name the ids of those that autoscalers make later
 _CHECKS = (allow("Watch", ["route53:CreateHealthCheck", "route53:ListHealthChecks"], ["*"]),)
 
 
