@@ -12,6 +12,11 @@ mkdir "$elsewhere/checkout"
 tar -C "$project" --exclude=./dist --exclude=./.venv --exclude=./.image-cache \
     --exclude=./.rehearsal --exclude='*_cache' --exclude=__pycache__ -cf - . \
     | tar -C "$elsewhere/checkout" -xf -
+# a worktree's or submodule's .git is a file, which may name its folder from where it lies
+if [ -f "$project/.git" ]; then
+    folder=$(git -c safe.directory="$project" -C "$project" rev-parse --absolute-git-dir)
+    echo "gitdir: $folder" > "$elsewhere/checkout/.git"
+fi
 # neither stages nor results of the first build, wherever that one was told to keep them
 BUILD_USB_IMAGE_CACHE=$elsewhere/cache BUILD_USB_IMAGE_DIST=$elsewhere/checkout/dist \
     "$elsewhere/checkout/build-image.sh" "$@"

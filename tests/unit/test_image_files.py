@@ -168,3 +168,29 @@ def test_every_promise_of_isolation_names_tests_that_there_are() -> None:
         if name not in there or (words and words not in there[name])
     ]
     assert (unproved, missing) == ([], [])
+
+
+def test_a_second_build_knows_the_commits_of_a_worktree(tmp_path: Path) -> None:
+    """Whose .git is a file with a relative path; the build is one that makes only the time."""
+    project, iso = tmp_path / "worktree", tmp_path / "worktree/dist/made.iso"
+    (project / "image").mkdir(parents=True)
+    shutil.copy(IMAGE / "compare.sh", project / "image")
+    build = project / "build-image.sh"
+    build.write_text(
+        '#!/bin/sh\nset -eu\ncd "$(dirname "$0")"\nmkdir -p "$BUILD_USB_IMAGE_DIST"\n'
+        'git log -1 --format=%ct > "$BUILD_USB_IMAGE_DIST/made.iso"\n'
+    )
+    build.chmod(0o755)
+    git = ["git", "-C", str(project), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "--message", "one"]):
+        subprocess.run([*git, *words], check=True)
+    (project / ".git").rename(tmp_path / "kept")
+    (project / ".git").write_text("gitdir: ../kept\n")
+    iso.parent.mkdir()
+    iso.write_bytes(subprocess.run([*git, "log", "-1", "--format=%ct"], check=True,
+                                   capture_output=True).stdout)  # fmt: skip
+    run = subprocess.run(
+        ["bash", project / "image/compare.sh", iso], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("The same, bit for bit: ")
