@@ -103,7 +103,8 @@ class Unit:
         codes = [0]
         for name, command in self.lines:
             if name == key:
-                done = subprocess.run(shlex.split(command.lstrip("-")), check=False)
+                words = shlex.split(command.lstrip("-").replace("$$", "$"))
+                done = subprocess.run(words, check=False, env=self._environment())
                 codes.append(0 if command.startswith("-") else done.returncode)
         return max(codes)
 
@@ -112,11 +113,17 @@ class Unit:
         self.main = subprocess.Popen(shlex.split(command))
         return self.run("ExecStartPost")
 
+    def _environment(self) -> dict[str, str]:
+        """systemd names the main process for as long as it runs."""
+        lives = self.main is not None and self.main.poll() is None
+        return {**os.environ, **({"MAINPID": str(self.main.pid)} if self.main and lives else {})}
+
     def lose(self) -> None:
-        """The process is killed."""
+        """The process is killed; systemd runs what stops the unit all the same."""
         assert self.main
         self.main.kill()
         self.main.wait()
+        self.run("ExecStop")
 
     def stop(self) -> None:
         assert self.main
@@ -196,6 +203,7 @@ def main(programs: str) -> None:
 
     # stunnel is killed, and comes back: who reads meanwhile waits
     unit.lose()
+    assert mounted()
     reader = subprocess.Popen(["sh", "-c", announce.observe], stdout=subprocess.PIPE, text=True)
     assert unit.start() == 0
     assert reader.communicate(timeout=90)[0] == before
