@@ -22,6 +22,7 @@ pytestmark = pytest.mark.lab
 TOKEN = "token-of-the-repository-4711"
 COPY = "copy.rehearsal.test"
 INDEX = """<?php
+require __DIR__ . '/../vendor/autoload.php';
 $env = parse_ini_file(__DIR__ . '/../.env', false, INI_SCANNER_RAW);
 $db = new PDO("mysql:host={$env['DB_HOST']};port={$env['DB_PORT']};dbname={$env['DB_NAME']}",
     $env['DB_USER'], $env['DB_PASSWORD'], [PDO::MYSQL_ATTR_SSL_CA => $env['DB_CA']]);
@@ -30,8 +31,36 @@ if (isset($_GET['visit'])) {
     $db->exec('INSERT INTO visits VALUES (1)');
     file_put_contents(__DIR__ . '/files/visit.txt', 'written');
 }
-echo 'release REVISION, visits ', $db->query('SELECT COUNT(*) FROM visits')->fetchColumn();
+echo House\\Greeting::word(), ' REVISION, visits ';
+echo $db->query('SELECT COUNT(*) FROM visits')->fetchColumn();
 """
+COMPOSER = {
+    "name": "house/site",
+    "repositories": [{"type": "path", "url": "packages/greeting"}, {"packagist.org": False}],
+    "require": {"house/greeting": "*"},
+    "scripts": {"post-install-cmd": "touch ran"},
+}
+GREETING = {"name": "house/greeting", "version": "1.0.0", "autoload": {"psr-4": {"House\\": ""}}}
+LOCK = {
+    "content-hash": "0" * 32,
+    "packages": [
+        {
+            **GREETING,
+            "dist": {"type": "path", "url": "packages/greeting", "reference": "a"},
+            "transport-options": {"symlink": False, "relative": True},
+            "type": "library",
+        }
+    ],
+    "packages-dev": [],
+    "aliases": [],
+    "minimum-stability": "stable",
+    "stability-flags": {},
+    "prefer-stable": False,
+    "prefer-lowest": False,
+    "platform": {},
+    "platform-dev": {},
+    "plugin-api-version": "2.6.0",
+}
 ROWS = "mariadb-dump --compact --order-by-primary php"
 SETTINGS = """DB_HOST=${DATABASE_HOST}
 DB_PORT=${DATABASE_PORT}
@@ -51,6 +80,13 @@ def files(revision: str, health: str = "echo 'well';") -> dict[str, str]:
         "public/style.css": f"/* {revision} */",
         "public/files/kept.txt": "of the repository",
         "env.example": SETTINGS,
+        "composer.json": json.dumps(COMPOSER),
+        "composer.lock": json.dumps(LOCK),
+        "packages/greeting/composer.json": json.dumps(GREETING),
+        "packages/greeting/Greeting.php": """<?php
+namespace House;
+class Greeting { static function word() { return 'release'; } }
+""",
         "cron.php": "<?php file_put_contents(__DIR__ . '/public/files/cron.txt', 'ran');",
     }
 
@@ -155,6 +191,7 @@ def test_own_code_is_released_and_gone_back_to(own: Own) -> None:
     site = own.site
     own.values["application"]["kind"] = "php"
     own.values["application"]["source"] |= {
+        "composer": True,
         "writable": ["public/files"],
         "environment_template": "env.example",
         "health_path": "/health.php",
@@ -195,6 +232,14 @@ def test_own_code_is_released_and_gone_back_to(own: Own) -> None:
         assert "answers 500" in failed.stderr
         assert "is live again" in failed.stderr
         assert visitor.get("/?visit").text == "release two, visits 2"
+        gone = {k: v for k, v in files("four").items() if not k.startswith("packages/")}
+        own.server.commit("site", gone, "four")
+        failed = own.deploy(check=False)
+        assert "composer cannot install what" in failed.stderr
+        assert 'Source path "packages/greeting" is not found' in failed.stderr
+        assert visitor.get("/").text == "release two, visits 2"
+        left = "find /srv/site/current/ ! -user root; ls -d /srv/site/current/ran; true"
+        assert site.on("web1", left) == "", "PHP writes to no code, and no script was run"
 
         own.deploy(revision=first)
         assert visitor.get("/").text == "release one, visits 2"

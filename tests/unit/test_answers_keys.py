@@ -241,17 +241,6 @@ def test_the_reference_in_docs_is_the_models() -> None:
             "backups: {periods: [daily], second_storage: {provider: aws, region: r}}",
             "backups.second_storage: asked for settings",
         ),
-        (
-            "kind: wordpress",
-            "kind: php\n  source: {kind: repository, url: https://a.test/b.git, composer: true}",
-            "application.source.composer: asked for true",
-        ),
-        (
-            "kind: wordpress",
-            "kind: php\n  source: {kind: backup, period: daily, code: {url: https://a.test/b.git, "
-            "composer: true}}",
-            "application.source.code.composer: asked for true",
-        ),
         ("mode: development", "gateway: {paths: [/a]}", "gateway.paths: asked for a list"),
         (
             "kind: wordpress",

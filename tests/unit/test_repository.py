@@ -108,6 +108,21 @@ def test_all_that_the_repository_lacks_is_said_at_once(server: GitServer, tmp_pa
         )
 
 
+def test_what_composer_is_run_for_is_another_release(server: GitServer, tmp_path: Path) -> None:
+    def fetched(composer: bool) -> repository.Code:
+        wanted = source(server, composer=composer)
+        return repository.fetch(wanted, Secret(TOKEN), tmp_path / "code", "application.source")
+
+    server.commit("site", {"composer.json": "{}"}, "one")
+    with pytest.raises(AnswersError, match=r"there is no composer\.lock at"):
+        fetched(composer=True)
+    server.commit("site", {"composer.json": "{}", "composer.lock": "{}"}, "two")
+    plain, composed = fetched(composer=False), fetched(composer=True)
+    assert (plain.settings.composer, composed.settings.composer) == (False, True)
+    assert plain.settings.digest != composed.settings.digest
+    assert fetched(composer=True).settings.digest == composed.settings.digest
+
+
 def test_a_revision_that_is_not_there_is_no_traceback(server: GitServer, tmp_path: Path) -> None:
     server.commit("site", FILES, "one")
     with pytest.raises(UsageError, match="cannot be fetched"):

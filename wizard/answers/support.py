@@ -174,9 +174,6 @@ def _application(answers: Answers) -> Iterator[Problem]:
         if application.kind == "static" or not getattr(application.code, "database", True):
             found = "true, for an application without a database"
             yield Problem(("database", "managed"), found, "false")
-    if getattr(application.code, "composer", False):
-        allowed = "false; commit the folder vendor/ to the repository or to a branch of it"
-        yield Problem(parsed(f"{application.code_key}.composer"), "true", allowed)
 
 
 def _authority(answers: Answers) -> Iterator[Problem]:

@@ -62,6 +62,8 @@ class Static:
             "host": job.hosts[0],
             "health_path": code.health_path,
         }
+        if code.composer:
+            order["composer"] = True
         if code.prepare:
             # in the release's folder, as cron.php is in the live one's
             command = ["runuser", "-u", "www-data", "--", "php", "prepare.php"]

@@ -21,6 +21,8 @@ from wizard.secrets import Secret
 
 LARGEST = 2 * 1024**3
 """Bytes that the unpacked code may have."""
+COMPOSED = ".build-usb-composer"
+"""The empty file at the top of an archive that composer is run for on machines."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ def fetch(source: sections.Code, token: Secret | None, folder: Path, where: str)
         git("fetch", "--quiet", "--depth=1", "--no-tags", source.url, wanted)
         commit = git("rev-parse", "FETCH_HEAD^{commit}").strip()
         packed = Path(git.folder, "code.tar")
-        git("archive", "--format=tar", f"--output={packed}", commit)
+        # what composer has been run for is another release
+        mark = (f"--add-virtual-file={COMPOSED}:",) if source.composer else ()
+        git("archive", "--format=tar", f"--output={packed}", *mark, commit)
         template = _checked(source, packed, where)
         data = packed.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -61,6 +65,7 @@ def fetch(source: sections.Code, token: Secret | None, folder: Path, where: str)
         cron=source.cron or "",
         settings=bool(template),
         prepare=source.prepare,
+        composer=source.composer,
     )
     return Code(settings, archive, template)
 
@@ -87,6 +92,12 @@ def _checked(source: sections.Code, packed: Path, where: str) -> str:
         for key, wanted in (("cron", source.cron), ("prepare", source.prepare)):
             if wanted and f"{key}.php" not in members:
                 problems.append(f"{where}.{key}: there is no {key}.php at its top")
+        if source.composer:
+            problems += [
+                f"{where}.composer: there is no {name} at its top: commit it"
+                for name in ("composer.json", "composer.lock")
+                if name not in members
+            ]
         if source.environment_template:
             found = members.get(source.environment_template)
             read = archive.extractfile(found) if found is not None and found.isfile() else None

@@ -156,7 +156,8 @@ class CodeSettings:
     """Code that comes as an archive: its digest (sha256), the commit or version that it is of, and
     how it is run; see `answers.sections.OwnRepository`. `settings`: it has a settings file (a
     secret). `folder`: the one in the archive that holds all of it, empty: it is at the top.
-    `prepare`: `prepare.php` is run before it goes live."""
+    `prepare`: `prepare.php` is run before it goes live. `composer`: composer installs before that
+    what its composer.lock names."""
 
     digest: str
     commit: str
@@ -167,6 +168,7 @@ class CodeSettings:
     settings: bool
     folder: str = ""
     prepare: bool = False
+    composer: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ def packages(job: MachineJob) -> list[str]:
         wanted += [*WEBSERVER, *application(job.application.kind).packages]
         if job.database.engine == "postgresql":
             wanted.append("php-pgsql")
+    if job.role is Role.WEBSERVER and job.code is not None and job.code.composer:
+        wanted.append("composer")
     if job.file_system:
         wanted += shared_config.FILE_SYSTEM_PACKAGES
     # a webserver that takes the lead over must not need a package index for it

@@ -4,8 +4,9 @@ JSON on stdin: digest, commit, folder (of the archive that holds it all, or empt
 health_path; mounted (whether /srv/site/shared is a mount that other machines have as well) and
 folders (that are to be in it); own (folders of the release that PHP writes to, of no other release
 and no other machine); links and files that the release gets, by path; apart (folders of
-it that stand in /srv/site/apart instead); prepare (a command that makes the database fit it, run
-in its folder) and input, what that reads; beside (prepare runs beside the release that is live,
+it that stand in /srv/site/apart instead); composer (whether it installs what its composer.lock
+names); prepare (a command that makes the database fit it, run in its folder) and input, what that
+reads; beside (prepare runs beside the release that is live,
 whose visitors do not wait for it). A release that is not well is switched back. Standard library
 only.
 """
@@ -17,11 +18,17 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
 SITE = Path("/srv/site")
 MAINTENANCE = Path("/run/build-usb/maintenance")
+COMPOSER = (
+    *("--no-dev", "--no-scripts", "--no-plugins", "--optimize-autoloader"),
+    *("--no-interaction", "--no-progress", "--no-ansi"),
+)
+COMPOSER_SECONDS = 240
 KEPT = 3  # releases: the live one and those to go back to
 
 
@@ -37,6 +44,8 @@ def unpack(order: dict[str, Any], release: Path) -> None:
         top = new / order["folder"]
         new = top.replace(new.with_name(f".top-{release.name}"))
         shutil.rmtree(top.parent)
+    if order.get("composer"):
+        compose(new, order["commit"])
     for path in order["writable"]:
         share(new / path, SITE / "shared" / path, order.get("mounted", False))
     for path in order.get("own", ()):
@@ -59,6 +68,45 @@ def unpack(order: dict[str, Any], release: Path) -> None:
     new.rename(release)
 
 
+def compose(release: Path, commit: str) -> None:
+    """Have composer install what composer.lock names, as a user who may write nothing else; nothing
+    of what it brings is run. PHP cannot write to what is there then."""
+    user = pwd.getpwnam("nobody")
+    give(release, user.pw_uid, user.pw_gid)
+    with tempfile.TemporaryDirectory(prefix="composer-") as home:
+        os.chown(home, user.pw_uid, user.pw_gid)
+        done = subprocess.run(
+            ["timeout", "--kill-after=5", str(COMPOSER_SECONDS), "composer", "install", *COMPOSER],
+            cwd=release,
+            env={
+                "PATH": "/usr/bin:/bin",
+                "LANG": "C.UTF-8",
+                "HOME": home,
+                "COMPOSER_HOME": home,
+                "COMPOSER_CACHE_DIR": "/dev/null",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+            check=False,
+        )
+    if done.returncode:
+        late = f" within {COMPOSER_SECONDS} s" if done.returncode == 124 else ""
+        said = (done.stdout + done.stderr).strip()[-1500:]
+        sys.exit(f"composer cannot install what {commit[:12]} needs{late}: {said}")
+    give(release, 0, 0)
+
+
+def give(folder: Path, user: int, group: int) -> None:
+    """Let somebody own a folder and all that is in it."""
+    for path in (folder, *folder.rglob("*")):
+        os.lchown(path, user, group)
+
+
 def share(inside: Path, shared: Path, mounted: bool) -> None:
     """Let a folder of the release be one that all releases share; PHP may write to it."""
     if mounted:
@@ -71,8 +119,7 @@ def share(inside: Path, shared: Path, mounted: bool) -> None:
         else:
             part.mkdir(parents=True)
         user = pwd.getpwnam("www-data")
-        for path in (part, *part.rglob("*")):
-            os.lchown(path, user.pw_uid, user.pw_gid)
+        give(part, user.pw_uid, user.pw_gid)
         part.rename(shared)
     if inside.is_dir() and not inside.is_symlink():
         shutil.rmtree(inside)
