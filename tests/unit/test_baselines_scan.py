@@ -124,6 +124,15 @@ def test_mail_addresses_dumps_and_links_are_found(tmp_path: Path) -> None:
     ]
 
 
+def test_binary_columns_are_searched_as_well(tmp_path: Path) -> None:
+    hidden = b"\x00\xff " + "".join(PLANTED["AWS access key"]).encode()
+    row = f"-- a\nINSERT INTO `baseline_a` (`b`) VALUES (0x{hidden.hex()});\n"
+    (tmp_path / "a.sql").write_text(row)
+    (tmp_path / "a.txt").write_text(row)
+    # a dump by its name; in a text it would be no value of a column
+    assert scan(tmp_path)[1:] == [Finding("a.sql", 2, "AWS access key")]
+
+
 def test_what_is_harmless_is_let_through(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text(
         "DB_PASSWORD=${DATABASE_PASSWORD}\nMAIL=jo@example.org\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ LARGEST = 64 * 1024**2
 """Bytes of a file; larger ones are not read and named instead."""
 _SHORTEST = 6  # characters of a known secret that are worth looking for
 _HEAD = 8192
+# a value of a binary column
+_BINARY = re.compile(rb"\b0x((?:[0-9A-Fa-f]{2})+)")
 
 
 @dataclass(frozen=True, order=True)
@@ -98,20 +101,32 @@ def _lines(value: str) -> set[str]:
 
 
 def _in_file(data: bytes, shown: str, needles: list[tuple[str, bytes]]) -> Iterator[Finding]:
+    def line(at: int) -> int:
+        return data.count(b"\n", 0, at) + 1
+
+    for at, kind in _in_bytes(data, needles):
+        yield Finding(shown, line(at), kind)
+    if shown.endswith(".sql"):
+        for match in _BINARY.finditer(data):
+            for _, kind in _in_bytes(bytes.fromhex(match[1].decode()), needles):
+                yield Finding(shown, line(match.start()), kind)
+
+
+def _in_bytes(data: bytes, needles: list[tuple[str, bytes]]) -> Iterator[tuple[int, str]]:
+    """Yield where what must not be published is, and its kind."""
     for kind, needle in needles:
         at = data.find(needle)
         if at >= 0:
-            yield Finding(shown, data.count(b"\n", 0, at) + 1, kind)
-    text = b"\0" not in data[:_HEAD]
+            yield at, kind
     if DUMP.search(data[:_HEAD]):
-        yield Finding(shown, 1, "database dump")
+        yield 0, "database dump"
     for kind, form in (*TOKENS.items(), *FORMS.items()):
         for match in form.finditer(data):
             if kind in TOKENS and data[max(0, match.start() - 1) : match.start()].isalnum():
                 continue
-            yield Finding(shown, data.count(b"\n", 0, match.start()) + 1, kind)
-    if text:
+            yield match.start(), kind
+    if b"\0" not in data[:_HEAD]:
         for match in MAIL.finditer(data):
             before = data[max(0, match.start() - 65) : match.start()]
             if MAILBOX.search(before) and not RESERVED.search(match[0]):
-                yield Finding(shown, data.count(b"\n", 0, match.start()) + 1, "e-mail address")
+                yield match.start(), "e-mail address"

@@ -40,6 +40,7 @@ none of them (DIRECTORY, SELECT, LIKE, PARTITION, UNION, CONNECTION, TRIGGER, ..
 _CHARSET = re.compile(r"(?:utf8|utf8mb3|utf8mb4|ascii|latin1|binary|uca1400)(?:_[a-z0-9_]+)?", re.I)
 _ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a", "%": "\\%",
             "_": "\\_"}  # fmt: skip
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNSAFE = str.maketrans(
     {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\0": "\\0", "\x1a": "\\Z"}
 )
@@ -125,6 +126,16 @@ class Row:
 
 
 Statement = Table | Row
+
+
+def _text(value: str) -> Value:
+    """Return what a binary value says, if it is a text: names in it are changed, secrets found."""
+    digits = value.removeprefix("0x")
+    try:
+        said = bytes.fromhex(digits).decode()
+    except ValueError:
+        return Raw(value)
+    return Raw(value) if _CONTROLS.search(said) else said
 
 
 def _literal(value: Value) -> str:
@@ -254,7 +265,9 @@ class _Reader:
         token = self.token()
         if token.kind == "text":
             return _unescaped(token.text[1:-1])
-        if token.kind in ("number", "hex"):
+        if token.kind == "hex":
+            return _text(token.text)
+        if token.kind == "number":
             return Raw(token.text)
         if token.kind == "word" and token.text.upper() == "NULL":
             return None
