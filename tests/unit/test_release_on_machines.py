@@ -54,6 +54,27 @@ def test_what_a_release_brings_is_put_there_once(
     assert there(shared) == ["a.txt", "empty", "link"]
 
 
+def test_what_was_deleted_before_a_restore_point_does_not_come_back(
+    program: dict[str, Any], inside: Path, tmp_path: Path
+) -> None:
+    content = tmp_path / "content.json"
+    program["fill"].__globals__["CONTENT"] = content
+    shared = tmp_path / "shared/storage"
+    shared.mkdir(parents=True)
+    (shared / "a.txt").write_text("of a visitor")
+    content.write_text('{"point": "one", "loaded": true}')
+    program["fill"](inside, shared)
+    assert there(shared) == ["a.txt"]
+    # another webserver, which put nothing here, sees that this is all of it
+    content.unlink()
+    program["fill"](inside, shared)
+    assert there(shared) == ["a.txt"]
+    # a folder that the point has not is the release's
+    content.write_text('{"point": "one", "loaded": true}')
+    program["fill"](inside, tmp_path / "shared/new")
+    assert len(there(tmp_path / "shared/new")) == 4
+
+
 def test_a_folder_that_the_repository_has_not_is_made(
     program: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 SITE = Path("/srv/site")
 MAINTENANCE = Path("/run/build-usb/maintenance")
+CONTENT = Path("/var/lib/build-usb/content.json")
 COMPOSER = (
     *("--no-dev", "--no-scripts", "--no-plugins", "--optimize-autoloader"),
     *("--no-interaction", "--no-progress", "--no-ansi"),
@@ -135,6 +136,10 @@ def fill(inside: Path, shared: Path) -> None:
     whole = shared.with_name(f".whole-{shared.name}")
     if whole.exists():
         return
+    if shared.is_dir() and begun():
+        # with what a restore point had: what people deleted does not come back
+        whole.touch()
+        return
     shared.mkdir(parents=True, exist_ok=True)
     for path in sorted(inside.rglob("*")) if inside.is_dir() else ():
         there = shared / path.relative_to(inside)
@@ -146,6 +151,14 @@ def fill(inside: Path, shared: Path) -> None:
             shutil.copyfile(path, part, follow_symlinks=False)
             part.rename(there)
     whole.touch()
+
+
+def begun() -> bool:
+    """Say whether this deployment began with a restore point, put here before its code."""
+    try:
+        return bool(json.loads(CONTENT.read_bytes())["loaded"])
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def mark(commit: str) -> None:
