@@ -136,6 +136,8 @@ def test_a_site_keeps_its_data_in_a_managed_database(cloud: Cloud) -> None:
     assert json.loads(cloud.run("status", "--json").stdout)["healthy"]
 
     cloud.run("backup")
+    # the object storage has those of other tests, too
+    bucket = cloud.state().bucket
     destroyed = cloud.run("destroy", "--yes", "demo")
     assert "its backups stay in" in destroyed.stderr
     assert left(cloud.api) == {}
@@ -144,7 +146,7 @@ def test_a_site_keeps_its_data_in_a_managed_database(cloud: Cloud) -> None:
 
     if cloud.name == "digitalocean":
         # from what is left of it another one begins, in a managed database again
-        source = "  source: {kind: backup, period: manual}\ndomain:"
+        source = f"  source: {{kind: backup, period: manual, bucket: {bucket}-backups}}\ndomain:"
         cloud.answers.write_text(cloud.answers.read_text().replace("domain:", source, 1))
         cloud.run("deploy", cloud.answers, "--json", "--yes")
         assert isinstance(cloud.api.server, RentedDatabase)
