@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from tests.emulators.nameserver import NameServer
@@ -207,3 +208,39 @@ def test_passphrases_of_the_computer(image: Image, tmp_path: Path) -> None:
         "the sealed passphrase cannot be opened on this computer",
     ]
     assert PASSPHRASE not in json.dumps(problems)
+
+
+def test_a_typed_passphrase_opens_the_secrets_and_what_was_asked_for_follows(
+    image: Image, tmp_path: Path
+) -> None:
+    """Secrets in an age file beside the answers. There is no network, which is found out after they
+    were opened; the computer becomes the wizard then, or starts again."""
+    stick = image.stick(tmp_path / "stick.img")
+    secrets = {"cloud-token": "dop_v1_of_nobody", "bucket-key": "OF_NOBODY:of_nobody"}
+    locked = pyrage.passphrase.encrypt(json.dumps(secrets).encode(), PASSPHRASE)
+    for name, content in (("answers.yaml", NAMELESS.encode()), ("secrets.age", locked)):
+        (tmp_path / name).write_bytes(content)
+        run("mcopy", "-i", image.fat(stick, 3), tmp_path / name, f"::/{name}")
+    for after in ("wizard", "reboot"):
+        words = f"buildusb.after={after} buildusb.wait=0"
+        computer = Computer(stick, image.direct("h", words), shell=True, restarts=True)
+        with Machine(tmp_path / after, computer) as machine:
+            machine.monitor.tell("set_link", name="cable", up=False)
+            machine.serial.wait("^BUILDUSB: headless wanted passphrase", START)
+            machine.await_shell()
+            machine.await_console("Passphrase")
+            machine.type(PASSPHRASE + "\n")
+            machine.serial.wait("^BUILDUSB: headless failed code=11", START)
+            machine.serial.wait(f"^BUILDUSB: headless after {after}", 60)
+            if after == "wizard":
+                shown = machine.await_console("Keyboard layout", START)
+                machine.picture("wizard-after")
+                assert PASSPHRASE not in shown
+            else:
+                assert machine.monitor.happened("RESET", 600)
+    run("mcopy", "-n", "-s", "-i", image.fat(stick, 3), "::/report", tmp_path)
+    reports = sorted((tmp_path / "report").iterdir())
+    assert len(reports) == 2
+    said = "".join(file.read_text() for folder in reports for file in folder.iterdir())
+    assert said.count("no network within 0 minutes") >= 2
+    assert not [secret for secret in (*secrets.values(), PASSPHRASE) if secret in said]

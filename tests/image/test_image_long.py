@@ -204,10 +204,11 @@ def test_check_this_medium(image: Image, tmp_path: Path, harm: str) -> None:
     assert "Mounting" not in said.split("checking this medium")[1]
 
 
-def test_no_firmware_variable_is_written(image: Image, tmp_path: Path) -> None:
-    """Under Secure Boot, from the boot menu to the wizard and off: the variables stay as the
-    firmware and its shim left them before the system started."""
-    computer = Computer(image.stick(tmp_path / "stick.img"), firmware=Firmware.SECURE, shell=True)
+@pytest.mark.parametrize("firmware", [Firmware.UEFI, Firmware.SECURE], ids=lambda f: f.name)
+def test_no_firmware_variable_is_written(image: Image, tmp_path: Path, firmware: Firmware) -> None:
+    """With Secure Boot and without, from the boot menu to the wizard and off: the variables stay as
+    the firmware and its shim left them before the system started."""
+    computer = Computer(image.stick(tmp_path / "stick.img"), firmware=firmware, shell=True)
     folder = tmp_path / "computer"
     with Machine(folder, computer) as machine:
         machine.serial.wait(r"in memory \(the stick", START)
@@ -216,6 +217,9 @@ def test_no_firmware_variable_is_written(image: Image, tmp_path: Path) -> None:
         machine.await_shell()
         mounted = machine.run("grep efivarfs /proc/mounts || true")
         assert not mounted or " ro," in mounted
-        assert "[integrity]" in machine.run("cat /sys/kernel/security/lockdown")
+        locked = "[integrity]" in machine.run("cat /sys/kernel/security/lockdown")
+        assert locked == (firmware is Firmware.SECURE)
+        machine.await_console("Keyboard layout")
+        machine.picture("wizard")
         machine.switch_off()
     assert (folder / "variables.fd").read_bytes() == (tmp_path / "before.fd").read_bytes()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -263,12 +264,16 @@ def test_autoscalers_at_amazon_work_with_their_role(laboratory: Laboratory, tmp_
             assert refused == {"AccessDenied", "UnauthorizedOperation"}
 
         # from now on the build machine only wishes and looks
+        until(cloud, "an AMI is made", lambda: bool(fleet(cloud)["snapshot"]["id"]), 300)
+        golden = fleet(cloud)["snapshot"]["id"]
+        assert golden in api.copies
         lost = next(i for i in api.instances() if api.machines[i.id] == machines["web2"].id)
         api.end_instance(lost)
         api.ec2().terminate_instances([lost.id])
         until(cloud, "a webserver is replaced", lambda: len(serving(cloud) - {"web2"}) == 2, 600)
         asked = [r for r in api.calls("^ec2:(Run|Terminate)Instances") if _by_role(r)]
-        assert "ec2:RunInstances" in {r.line for r in asked}
+        # the first was tried by who took a machine over
+        assert [_form(r)["ImageId"] for r in asked if r.line == "ec2:RunInstances"][-1] == golden
         # whoever made it, it serves from the managed database; so does what a backup puts back
         machines = {m.name: m for m in laboratory.provider.machines("demo")}
         (web,) = (machines[name] for name in serving(cloud) - {"web1", "web2"})
@@ -290,3 +295,7 @@ def test_autoscalers_at_amazon_work_with_their_role(laboratory: Laboratory, tmp_
 
 def _by_role(request: Request) -> bool:
     return "Credential=ASIA" in request.headers["authorization"]
+
+
+def _form(request: Request) -> dict[str, str]:
+    return dict(parse_qsl(request.raw.decode()))
