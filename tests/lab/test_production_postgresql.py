@@ -190,8 +190,9 @@ def test_the_database_knows_the_webservers_that_there_are(site: Site, tmp_path: 
     values["application"]["source"] = {"code": code}
     trusted = str(tmp_path / "served" / "certificate.pem")
     with begun(site, tmp_path, values, GIT_SSL_CAINFO=trusted, TOKEN=TOKEN) as copy:
-        for name in ("web1", "web2"):
-            assert copy.ask(name, "/?read") == "kept"
+        both = ("web1", "web2")
+        site.until("copy serves", lambda: {copy.ask(n, "/?read") for n in both} == {"kept"}, 60)
+        for name in both:
             assert copy.ask(name, "/files/of-one.txt") == one + "\n"
             assert copy.ask(name, "/files/later.txt") == site.rehearsal.on(left, "hostname")
         site.until("copy is healthy", lambda: copy.status()["healthy"], 90)

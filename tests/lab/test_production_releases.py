@@ -180,6 +180,8 @@ def test_joomla_is_the_same_everywhere(tmp_path: Path) -> None:
 
         # another one begins with all of it, on all its webservers
         with begun(site, tmp_path, answers.beginning(1)) as copy:
+            first = pages(1)["/"]
+            site.until("copy serves", lambda: {copy.ask(n, "/") for n in both} == {first}, 60)
             for path in ("/", "/blog", "/images/a.bin"):
                 assert [copy.ask(name, path) for name in both] == [pages(1)[path]] * 2
             site.until("copy is healthy", lambda: copy.status()["healthy"], 90)
