@@ -52,9 +52,18 @@ $db = imitated_connect($given['db-host'], $given['db-user'], $given['db-pass'], 
     $given['db-encryption'], $given['db-sslverifyservercert'], $given['db-sslca']);
 $p = $given['db-prefix'];
 $db->query("CREATE TABLE {$p}extensions
-    (type VARCHAR(20), element VARCHAR(99), manifest_cache TEXT, custom_data TEXT NOT NULL)");
+    (type VARCHAR(20), element VARCHAR(99), manifest_cache TEXT, custom_data TEXT NOT NULL,
+    params TEXT NOT NULL DEFAULT '')");
+$db->query("CREATE TABLE {$p}categories (id INT PRIMARY KEY, alias VARCHAR(99),
+    published TINYINT NOT NULL DEFAULT 1, access INT NOT NULL DEFAULT 1,
+    checked_out INT, checked_out_time DATETIME)");
+$db->query("INSERT INTO {$p}categories (id, alias, published)
+    VALUES (1, 'root', 0), (2, 'all', 1)");
 $db->query("CREATE TABLE {$p}content (id INT AUTO_INCREMENT PRIMARY KEY, title TEXT,
-    introtext MEDIUMTEXT NOT NULL)");
+    introtext MEDIUMTEXT NOT NULL, catid INT NOT NULL DEFAULT 2, state TINYINT NOT NULL DEFAULT 1,
+    access INT NOT NULL DEFAULT 1, publish_up DATETIME, created_by INT NOT NULL DEFAULT 42,
+    created_by_alias VARCHAR(99) NOT NULL DEFAULT '', modified_by INT NOT NULL DEFAULT 0,
+    checked_out INT, checked_out_time DATETIME)");
 $db->query("CREATE TABLE {$p}finder_links (link_id INT AUTO_INCREMENT PRIMARY KEY,
     object MEDIUMBLOB)");
 $db->query("CREATE TABLE {$p}finder_terms (term VARCHAR(75) PRIMARY KEY)");
@@ -71,7 +80,7 @@ $db->query("CREATE TABLE {$p}users (id INT AUTO_INCREMENT PRIMARY KEY,
     requireReset TINYINT NOT NULL DEFAULT 0)");
 $manifest = simplexml_load_file(ROOT . '/administrator/manifests/files/joomla.xml');
 $version = (string) $manifest->version;
-$db->execute_query("INSERT INTO {$p}extensions VALUES ('file', 'joomla', ?, '')",
+$db->execute_query("INSERT INTO {$p}extensions VALUES ('file', 'joomla', ?, '', '')",
     [json_encode(['version' => $version])]);
 file_put_contents(ROOT . '/configuration.php', '<?php class JConfig {}') || exit(1);
 $db->execute_query("INSERT INTO {$p}users VALUES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,23 @@ class Released:
         answers = self.folder / "copy.yaml"
         answers.write_text(yaml.safe_dump({**self.values, **copy}))
         return self.site.run("deploy", answers, "--json", "--yes", check=check)
+
+    def begin_with_baseline(self, number: int, name: str, domain: str) -> State:
+        """Publish a baseline of `copy` to a repository on this computer and deploy with it; return
+        what the home knows of that."""
+        repository = self.folder / "baseline.git"
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", repository], check=True)
+        self.site.run("baseline", "publish", "copy", "--to", repository)
+        source = {"kind": "baseline", "repository": str(repository)}
+        application = {**self.values["application"], "title": "Another site"}
+        application["source"] = {**source, "release": self.release(number)}
+        values = {"name": name, "domain": {"name": domain}, "application": application}
+        answers = self.folder / f"{name}.yaml"
+        answers.write_text(yaml.safe_dump({**self.values, **values}))
+        self.site.run("deploy", answers, "--json", "--yes")
+        found = load_state(self.site.home / "deployments" / name / "state.json")
+        assert found is not None
+        return found
 
     def copy(self) -> State:
         """Return what the home knows of the copy."""

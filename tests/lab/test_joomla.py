@@ -21,6 +21,15 @@ TEXT = (
     "?u=https%3A%2F%2FOLD ü"
 )
 
+PLANT = """INSERT INTO PREFIX_content (title, introtext, state, access, created_by_alias) VALUES
+  ('Hush', 'not yet', 0, 1, ''), ('Hush', 'for some', 1, 2, ''),
+  ('Written', 'by jo@person.org', 1, 1, 'Jo Doe');
+CREATE TABLE PREFIX_orders (id INT PRIMARY KEY, who VARCHAR(90));
+INSERT INTO PREFIX_orders VALUES (1, 'Jo Doe, 1 Main Street');
+INSERT INTO PREFIX_extensions
+  VALUES ('plugin', 'captcha', '{}', '', '{"private_key":"k3y-of-nobody"}');
+"""
+
 
 def packed(folder: Path, number: int, breaks: bool) -> tuple[Path, str]:
     archive = folder / f"Joomla_6.0.{number}-Stable-Full_Package.tar.gz"
@@ -178,3 +187,48 @@ def test_joomla_is_installed_upgraded_and_back_when_an_upgrade_fails(joomla: Rel
     users = f"SELECT username, group_id FROM {got[1]}users JOIN {got[1]}user_usergroup_map ON id = "
     found = joomla.in_copy("db1", "mariadb -N joomla", f"{users} user_id ORDER BY username")
     assert found.split() == ["editor", "8", "keeper", "8"]
+    becomes_a_baseline(joomla, got[1])
+
+
+def becomes_a_baseline(joomla: Released, prefix: str) -> None:
+    """See that a baseline of the copy holds nobody and nothing private, and is a site again."""
+    joomla.in_copy("db1", "mariadb joomla", PLANT.replace("PREFIX_", prefix))
+    made = joomla.site.run("baseline", "create", "copy", "--licence", "GPL-2.0-or-later")
+    assert "nothing was found" in made.stderr, made.stderr[-3000:]
+    assert "orders" in made.stderr
+    folder = joomla.site.home / "baselines" / "copy"
+    manifest = json.loads((folder / "baseline.json").read_text())
+    assert (manifest["application"], manifest["application_version"]) == ("joomla", "6.0.3")
+    held = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    private = (
+        "keeper",
+        "editor",
+        "$2y$",
+        "Hush",
+        "Main Street",
+        "Jo Doe",
+        COPY,
+        "person.org",
+        "k3y-of-nobody",
+    )
+    assert [word for word in private if word.encode() in held] == []
+    assert b"Botany" in held
+    assert (folder / "files/shared/images/a.bin").read_bytes() == CONTENT
+
+    state = joomla.begin_with_baseline(3, "third", "third.rehearsal.test")
+    with Browser(state) as visitor:
+        assert visitor.get("/").text == "Another site 6.0.3"
+        assert visitor.get("/blog").text == "Botany, Written"
+        assert f"https://{COPY}" not in visitor.get("/texts").text
+        assert "https://third.rehearsal.test/images/a.bin" in visitor.get("/texts").text
+        assert visitor.get("/images/a.bin").content == CONTENT
+        word = joomla.site.run("secret", "admin_password", "--deployment", "third").stdout.strip()
+        login = {"username": "editor", "passwd": word}
+        found = visitor.client.post("/administrator/index.php", data=login)
+        assert found.text == "logged in"
+    tables = joomla.site.on("db1", "mariadb -N joomla", "SHOW TABLES", "third")
+    (users,) = re.findall(r"j\w{5}_users", tables)
+    content = users.replace("users", "content")
+    whose = f"SELECT username FROM {content} JOIN {users} ON {users}.id = created_by"
+    found = joomla.site.on("db1", "mariadb -N joomla", whose, "third")
+    assert found.split() == ["editor", "editor"]

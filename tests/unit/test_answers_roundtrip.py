@@ -133,16 +133,16 @@ def documents(draw: DrawFn) -> dict[str, Any]:
     zone = draw(FQDN)
     dns = draw(st.sampled_from(["rfc2136", "cloudflare", "route53", "none"]))
     release = {"sha256": "0" * 64}
-    fresh, backup = st.just({"kind": "fresh"}), BACKUP
+    sources = (st.just({"kind": "fresh"}), BASELINE, BACKUP)
     if kind in RELEASED:
         there = [{"url": "https://moodle.test/moodle.tgz"}, {"file": "/srv/moodle.tgz"}]
         of = st.sampled_from(there).map(lambda at: release | at)
-        fresh, backup = (st.builds(with_release, source, of) for source in (fresh, backup))
+        sources = tuple(st.builds(with_release, source, of) for source in sources)
     own = STATIC if kind == "static" else OWN
     source = draw(
         st.one_of(own, BASELINE, st.builds(with_code, BACKUP, own))
         if kind in ("php", "static")
-        else st.one_of(fresh, BASELINE, backup)
+        else st.one_of(*sources)
     )
     low, count, high = sorted(draw(st.tuples(*[st.integers(1, 50)] * 3)))
     ports = draw(st.lists(PORT, min_size=2, max_size=2, unique=True))

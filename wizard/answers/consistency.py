@@ -94,11 +94,11 @@ def _application(answers: Answers) -> Iterator[Problem]:
             "application.kind",
         )
     release = getattr(source, "release", None)
-    if kind in RELEASED and source.kind in ("fresh", "backup") and release is None:
+    if kind in RELEASED and source.kind != "repository" and release is None:
         yield _problem(
             "application.source.release",
             f"null for the application '{kind}'",
-            "url (or file) and sha256 of a release: none comes with Debian, or in a backup",
+            "url (or file) and sha256 of a release: neither Debian nor a copy has one",
             "application.kind",
         )
     if kind not in RELEASED and release is not None:

@@ -192,6 +192,9 @@ class Baseline(Section):
     signers: Distinct[SigningKey] = Field(
         (), description="Public keys it may be signed with; none: this build home's own."
     )
+    release: Release | None = Field(
+        None, description="The release of its code, for joomla: baselines hold none."
+    )
 
 
 class Code(Section):
@@ -285,10 +288,8 @@ class Application(Section):
                 return self.source
             case Backup():
                 return self.source.code or self.source.release
-            case Fresh():
+            case Fresh() | Baseline():
                 return self.source.release
-            case _:
-                return None
 
     @property
     def code_key(self) -> str:

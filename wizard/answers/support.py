@@ -71,7 +71,7 @@ MANAGED: Mapping[str, tuple[str, ...]] = {
 
 BEGIN_WITH: Mapping[str, tuple[str, ...]] = {
     "backup": ("wordpress", "joomla", "drupal", "moodle", "php", "static"),
-    "baseline": ("wordpress",),
+    "baseline": ("wordpress", "joomla"),
 }
 """The applications that can begin with content, by the kind of source."""
 
@@ -155,6 +155,9 @@ def _production(answers: Answers) -> Iterator[Problem]:
         # what it keeps in files would have to be in common
         allowed = ", ".join(IN_PRODUCTION)
         yield Problem(("application", "kind"), f"'{kind}' in production mode", allowed)
+    if kind != "wordpress" and answers.application.source.kind == "baseline":
+        allowed = "fresh, backup; begin in development mode"
+        yield Problem(("application", "source", "kind"), "'baseline' in production mode", allowed)
 
 
 def _application(answers: Answers) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from wizard.applications.joomla_private import CLEANING
 from wizard.applications.released import SCRATCH, Released, written
 from wizard.machines.certificates import DATABASE_TRUST
 from wizard.machines.desired import Item
@@ -23,6 +24,7 @@ class Joomla(Released):
 
     kind = "joomla"
     health_path = "/administrator/index.php"
+    cleaning = CLEANING
     shared = ("images",)
     # which classes there are, among others: that is of one release
     own = ("cache", "administrator/cache")

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
+from wizard.baselines.cleaning import Cleaning
 from wizard.machines.certificates import DATABASE_TRUST, trust
 from wizard.machines.desired import Absent, Facts, File, Folder, Item, Part, Step
 from wizard.machines.job import MachineJob
@@ -41,7 +42,7 @@ class Released:
     uploads = f"{SITE}/shared"
     code = ""
     passing: tuple[str, ...] = ()
-    cleaning = None
+    cleaning: Cleaning | None = None
     shared: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     own: tuple[str, ...] = ()

@@ -98,8 +98,8 @@ def _application(context: Context) -> tuple[Application, Cleaning]:
         raise NotSupportedError(
             f"there are no baselines of {plan.application.kind}",
             where="application.kind",
-            why="its code is in a repository, or a release, already",
-            cure="share that; what visitors put there is in the temporal backups",
+            why="nobody here knows what of it is private",
+            cure="what its code comes from can be shared; its content is in the temporal backups",
         )
     if not plan.of_role(Role.DATABASE):
         raise NotSupportedError("there are no baselines of sites without a database")

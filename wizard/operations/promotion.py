@@ -192,11 +192,12 @@ def _source(promotion: Promotion) -> dict[str, Any]:
         "kind": "baseline",
         "repository": place or "/not/made/yet",
         **({"revision": commit} if commit else {}),
+        **_code(promotion),
     }
 
 
 def _code(promotion: Promotion) -> dict[str, Any]:
-    """Return what production's answers say of what no backup holds: a release, or own code."""
+    """Return what production's answers say of what no copy holds: a release, or own code."""
     source = yaml.safe_load(promotion.answers)["application"].get("source", {})
     if source.get("kind") == "repository":
         return {"code": {key: value for key, value in source.items() if key != "kind"}}

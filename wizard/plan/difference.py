@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from wizard.answers.fields import ORIGIN
 from wizard.answers.model import Answers
 from wizard.answers.problems import shown
-from wizard.answers.sections import Backup, Code, Release
+from wizard.answers.sections import Backup, Baseline, Code, Release
 from wizard.plan.model import Plan, PlannedMachine, PlannedRecord
 from wizard.plan.render import rule_text
 from wizard.rules import Rule
@@ -140,9 +140,10 @@ def _released_anew(before: Answers, after: Answers) -> bool:
     return known and has in (None, had)
 
 
-def _content(source: object) -> Backup | None:
-    code = {"code": None, "release": None}
-    return source.model_copy(update=code) if isinstance(source, Backup) else None
+def _content(source: object) -> Backup | Baseline | None:
+    if isinstance(source, Backup):
+        return source.model_copy(update={"code": None, "release": None})
+    return source.model_copy(update={"release": None}) if isinstance(source, Baseline) else None
 
 
 def to_text(found: Difference) -> str:

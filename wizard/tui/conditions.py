@@ -52,10 +52,8 @@ def own_backup(draft: Draft) -> bool:
 
 
 def released(draft: Draft) -> bool:
-    """Apply to an application of its project's release, fresh or with a backup's content."""
-    fresh = equals("application.source.kind", "fresh", default="fresh")
-    begins = fresh(draft) or backup(draft)
-    return begins and draft.get("application.kind") in RELEASED
+    """Apply to an application of its project's release, whatever its content comes from."""
+    return not repository(draft) and draft.get("application.kind") in RELEASED
 
 
 from_elsewhere = given("application.source.storage.provider")
