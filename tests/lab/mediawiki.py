@@ -52,6 +52,19 @@ $wgSessionCacheType = CACHE_DB;
 $wgDefaultSkin = 'monobook';
 wfLoadSkin('MonoBook');
 """
+BASELINE = """-- what of the wiki is shared: the newest texts, and not who wrote them
+DELETE FROM revision WHERE rev_id NOT IN (SELECT page_latest FROM page);
+DELETE FROM slots WHERE slot_revision_id NOT IN (SELECT rev_id FROM revision);
+DELETE FROM content WHERE content_id NOT IN (SELECT slot_content_id FROM slots);
+DELETE FROM text WHERE CONCAT('tt:', old_id) NOT IN (SELECT content_address FROM content);
+UPDATE comment SET comment_hash = 0, comment_text = '', comment_data = NULL;
+UPDATE actor SET actor_user = NULL, actor_name = CONCAT('Author ', actor_id);
+"""
+SHARED = (
+    *("actor", "comment", "content", "content_models", "image", "page", "revision", "slot*"),
+    *("site_stats", "text", "updatelog"),
+)
+"""The tables whose rows are shared."""
 PREPARE = """<?php
 // tables and the first administrator, before a release goes live; where they are, nothing
 $env = parse_ini_file(__DIR__ . '/.env', false, INI_SCANNER_RAW);
@@ -121,4 +134,5 @@ def repository(folder: Path) -> Path:
     (public / "LocalSettings.php").write_text(LOCAL_SETTINGS)
     (made / "prepare.php").write_text(PREPARE)
     (made / "env.example").write_text(SETTINGS)
+    (made / "baseline.sql").write_text(BASELINE)
     return made

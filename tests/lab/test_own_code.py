@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import yaml
 from tests.emulators.git_server import GitServer
 from tests.lab.deployments import REHEARSAL, Browser, Rehearsal
 from wizard.engine.state import load as load_state
+from wizard.home.home import Home
 
 pytestmark = pytest.mark.lab
 TOKEN = "token-of-the-repository-4711"
@@ -122,20 +124,21 @@ def asking(browser: Browser) -> Iterator[list[tuple[int, str]]]:
 
 @dataclass
 class Copy:
-    """A second deployment of the home, and what was said when it was deployed."""
+    """Another deployment of the home, and what was said when it was deployed."""
 
     own: Own
+    name: str
     said: str
 
     def state(self) -> Any:
-        return load_state(self.own.site.home / "deployments" / "copy" / "state.json")
+        return load_state(self.own.site.home / "deployments" / self.name / "state.json")
 
     def on(self, machine: str, command: str, stdin: str = "") -> str:
-        words = ("ssh", "--deployment", "copy", machine, command)
+        words = ("ssh", "--deployment", self.name, machine, command)
         return self.own.site.run(*words, stdin=stdin).stdout
 
     def secret(self, name: str) -> str:
-        return self.own.site.run("secret", name, "--deployment", "copy").stdout.strip()
+        return self.own.site.run("secret", name, "--deployment", self.name).stdout.strip()
 
 
 @dataclass
@@ -149,16 +152,25 @@ class Own:
 
     def begin(self, **code: Any) -> Copy:
         """Deploy `copy`, which begins with the last point of `demo`: another name and domain."""
-        named = {k: v for k, v in self.values["application"]["source"].items() if k != "kind"}
         source = {"kind": "backup", "period": "manual", "deployment": "demo"}
-        values = {**self.values, "name": "copy", "domain": {"name": COPY}, "backups": {}}
-        source |= {"code": {**named, **code}}
-        values["application"] = {**self.values["application"], "source": source}
-        answers = self.folder / "copy.yaml"
-        answers.write_text(yaml.safe_dump(values))
+        return self._begun("copy", COPY, source, **code)
+
+    def begin_with_baseline(self, name: str, domain: str) -> Copy:
+        """Publish the baseline of `demo` to a repository on this computer and deploy with it."""
+        repository = self.folder / "baseline.git"
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", repository], check=True)
+        self.site.run("baseline", "publish", "demo", "--to", repository)
+        return self._begun(name, domain, {"kind": "baseline", "repository": str(repository)})
+
+    def _begun(self, name: str, domain: str, source: dict[str, Any], **code: Any) -> Copy:
+        named = {k: v for k, v in self.values["application"]["source"].items() if k != "kind"}
+        values = {**self.values, "name": name, "domain": {"name": domain}, "backups": {}}
+        application = {**self.values["application"], "source": {**source, "code": named | code}}
+        answers = self.folder / f"{name}.yaml"
+        answers.write_text(yaml.safe_dump({**values, "application": application}))
         done = self.site.run("deploy", answers, "--json", "--yes",
             GIT_SSL_CAINFO=str(self.server.certificate), TOKEN=TOKEN)  # fmt: skip
-        return Copy(self, done.stdout)
+        return Copy(self, name, done.stdout)
 
     def deploy(self, check: bool = True, **source: Any) -> Any:
         self.values["application"]["source"].update(source)
@@ -182,9 +194,8 @@ def own(tmp_path: Path) -> Iterator[Own]:
         try:
             yield Own(site, server, values, tmp_path)
         finally:
-            if (site.home / "deployments" / "copy").exists():
-                site.run("destroy", "--yes", "copy")
-            site.run("destroy", "--yes", "demo")
+            for name in Home.open(site.home).deployments():
+                site.run("destroy", "--yes", name)
 
 
 def test_own_code_is_released_and_gone_back_to(own: Own) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,7 @@ def test_a_wiki_of_debian_is_own_php(own: Own, tmp_path: Path) -> None:
         "prepare": True,
     }
     own.values["backups"] = {"periods": ["daily"]}
+    own.values["baselines"] = {"rows": list(mediawiki.SHARED)}
     own.server.commit_folder("site", mediawiki.repository(tmp_path), "MediaWiki")
     own.deploy()
 
@@ -86,6 +89,10 @@ def test_a_wiki_of_debian_is_own_php(own: Own, tmp_path: Path) -> None:
         # behind a program's name
         assert wiki.get("/rest.php/v1/page/Harbour").json()["source"] == "Ships come and go."
 
+        # a second version of a page, which hides what it said before
+        wiki.write("Plans", "Jo Doe will buy the harbour.")
+        wiki.write("Plans", "Write to jo@person.org, see https://www.rehearsal.test/index.php")
+
     site.run("backup")
     files, rows = files_of(site.on), site.on("db1", DUMP)
     copy = own.begin()
@@ -94,12 +101,53 @@ def test_a_wiki_of_debian_is_own_php(own: Own, tmp_path: Path) -> None:
     with Wiki(copy.state()) as wiki:
         assert wiki.host == COPY
         assert "Ships come and go." in wiki.get("/index.php/Harbour").text
-        path = wiki.ask(action="query", titles="File:Film.mp4", prop="imageinfo", iiprop="url")
-        (page,) = path["query"]["pages"].values()
-        url = page["imageinfo"][0]["url"]
-        assert url.startswith(f"https://{COPY}/images/")
-        shown = wiki.get(url.removeprefix(f"https://{COPY}"))
+        shown = wiki.get(url_of(wiki))
         assert hashlib.sha256(shown.content).digest() == hashlib.sha256(film).digest()
         assert state.hosts[0] not in wiki.get("/index.php/Main_Page").text
         assert wiki.log_in_as(state.admin_user.title(), copy.secret("admin_password")) == "Success"
-    assert copy.on("db1", f"mariadb-dump php | grep -c {state.hosts[0]}; true") == "0\n"
+    becomes_a_baseline(own, film)
+
+
+def becomes_a_baseline(own: Own, film: bytes) -> None:
+    """See that a baseline of the wiki holds nobody and nothing private, and is a wiki again."""
+    site = own.site
+    made = site.run("baseline", "create", "demo", "--licence", "CC-BY-SA-4.0")
+    assert "nothing was found" in made.stderr, made.stderr[-3000:]
+    assert "watchlist" in made.stderr
+    folder = site.home / "baselines" / "demo"
+    manifest = json.loads((folder / "baseline.json").read_text())
+    assert manifest["application"] == "php"
+    assert site.on("web1", "readlink /srv/site/current").strip().endswith(
+        manifest["application_version"]
+    )  # fmt: skip
+    held = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    private = ("Editor", "editor", "pbkdf2", "Jo Doe", "person.org", "www.rehearsal.test")
+    assert [word for word in private if word.encode() in held.replace(film, b"")] == []
+    (kept,) = folder.rglob("Film.mp4")
+    assert kept.read_bytes() == film
+    left = "SELECT User FROM mysql.user; SHOW DATABASES"
+    assert not re.findall("build_usb_load|_baseline", site.on("db1", "mariadb -NB", left))
+
+    third = own.begin_with_baseline("third", "third.rehearsal.test")
+    with Wiki(third.state()) as wiki:
+        assert "Ships come and go." in wiki.get("/index.php/Harbour").text
+        plans = wiki.get("/index.php/Plans").text
+        assert "https://third.rehearsal.test/index.php" in plans
+        assert "editor@" in plans
+        assert "Author " in wiki.get("/index.php?title=Plans&action=history").text
+        assert hashlib.sha256(wiki.get(url_of(wiki)).content).digest() == (
+            hashlib.sha256(film).digest()
+        )
+        password = third.secret("admin_password")
+        assert wiki.log_in_as(third.state().admin_user.title(), password) == "Success"
+        wiki.write("Harbour", "Ships stay.")
+        assert "Ships stay." in wiki.get("/index.php/Harbour").text
+
+
+def url_of(wiki: Wiki) -> str:
+    """Return the path that the film is at."""
+    found = wiki.ask(action="query", titles="File:Film.mp4", prop="imageinfo", iiprop="url")
+    (page,) = found["query"]["pages"].values()
+    url = str(page["imageinfo"][0]["url"])
+    assert url.startswith(f"https://{wiki.host}/images/")
+    return url.removeprefix(f"https://{wiki.host}")

@@ -244,7 +244,8 @@ def test_the_reference_in_docs_is_the_models() -> None:
         ("mode: development", "gateway: {paths: [/a]}", "gateway.paths: asked for a list"),
         (
             "kind: wordpress",
-            "kind: php\n  source: {kind: baseline, repository: /srv/baseline}",
+            "kind: static\n  source: {kind: baseline, repository: /srv/baseline, "
+            "code: {url: https://git.test/site.git}}",
             "application.source.kind: asked for 'baseline' for own code",
         ),
     ],
@@ -260,6 +261,14 @@ def test_what_does_not_work_yet_is_refused_by_name(old: str, new: str, expected:
     assert caught.value.exit_code is ExitCode.NOT_SUPPORTED
     assert expected in caught.value.why
     assert len(caught.value.why.splitlines()) == 1
+
+
+def test_a_baseline_begins_nothing_with_postgresql() -> None:
+    source = "{kind: baseline, repository: /srv/baseline, code: {url: https://git.test/site.git}}"
+    text = REHEARSAL.replace("kind: wordpress", f"kind: php\n  source: {source}")
+    answers = loads(text + "database: {engine: postgresql}\n", "a.yaml")
+    (problem,) = support.unsupported(answers)
+    assert (problem.key, problem.found) == ("database.engine", "'postgresql' with a baseline")
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,9 @@ STATIC = OWN.map(
 )
 
 
-def with_code(backup: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return a backup of own code: it says where the code is."""
-    return {**backup, "code": {key: value for key, value in own.items() if key != "kind"}}
+def with_code(copy: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of own code: it says where the code is."""
+    return {**copy, "code": {key: value for key, value in own.items() if key != "kind"}}
 
 
 def with_release(source: dict[str, Any], release: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def documents(draw: DrawFn) -> dict[str, Any]:
         sources = tuple(st.builds(with_release, source, of) for source in sources)
     own = STATIC if kind == "static" else OWN
     source = draw(
-        st.one_of(own, BASELINE, st.builds(with_code, BACKUP, own))
+        st.one_of(own, *(st.builds(with_code, copy, own) for copy in (BASELINE, BACKUP)))
         if kind in ("php", "static")
         else st.one_of(*sources)
     )
@@ -221,6 +221,8 @@ def documents(draw: DrawFn) -> dict[str, Any]:
         "baselines": {
             "repository": draw(URL),
             "credentials": draw(or_null(SOURCE_OF_SECRET)),
+            "rows": draw(st.lists(st.sampled_from(["page*", "text"]), unique=True)),
+            "without": draw(st.lists(st.sampled_from(["data/attic/*", "a b"]), unique=True)),
         },
         "notifications": {"email": draw(EMAIL), "smtp": draw(smtp)} if mail else {},
         **draw(

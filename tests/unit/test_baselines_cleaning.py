@@ -38,5 +38,10 @@ def test_accounts_orders_and_what_plugins_keep_are_no_part_of_a_wordpress_baseli
     assert not CLEANING.leaves_out("uploads/2026/11/film.mp4")
 
 
-def test_own_code_has_no_baselines() -> None:
-    assert application("php").cleaning is None
+def test_of_own_code_no_rows_are_taken_that_were_not_asked_for() -> None:
+    cleaning = application("php").cleaning
+    assert cleaning is not None
+    made = statements(cleaning, ["page", "page_text", "user"], "", ["page*"])
+    assert made[2:] == ["TRUNCATE TABLE `user`"]
+    assert cleaning.leaves_out("public/files/.whole-kept")
+    assert application("static").cleaning is None

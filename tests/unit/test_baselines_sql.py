@@ -99,6 +99,7 @@ HOSTILE = {
     "a temporary table": "CREATE TEMPORARY TABLE `baseline_t` (`a` int);",
     "an open text": "INSERT INTO `baseline_t` (`a`) VALUES ('x",
     "an open table": "CREATE TABLE `baseline_t` (`a` int",
+    "bytes that are no default": "CREATE TABLE `baseline_t` (`a` int COMMENT x'00');",
     "too few values": "INSERT INTO `baseline_t` (`a`,`b`) VALUES (1);",
     "bytes": "INSERT INTO `baseline_t` (`a`) VALUES (1\0);",
 }
@@ -108,6 +109,11 @@ HOSTILE = {
 def test_all_else_is_refused_with_its_line(what: str) -> None:
     with pytest.raises(SqlError, match=r"line \d+: "):
         list(sql.read(POSTS + HOSTILE[what], "baseline_"))
+
+
+def test_a_column_may_have_bytes_as_its_default() -> None:
+    (table,) = sql.read("CREATE TABLE `baseline_t` (`a` binary(2) DEFAULT x'00ff');", "baseline_")
+    assert "DEFAULT x'00ff'" in table.written("baseline_")
 
 
 def test_a_binary_value_that_is_a_text_is_read_as_one() -> None:

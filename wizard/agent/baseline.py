@@ -5,22 +5,18 @@ files, whose checksums the order says. A marker keeps them from being put over a
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import pwd
-import secrets
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from wizard.agent.content import read_marker, write_marker
 from wizard.agent.errors import AgentError
 from wizard.agent.mariadb import LONGEST, Server
-from wizard.agent.state import Places, write_whole
+from wizard.agent.state import Places
 
-_LOADER = "build_usb_load"
 # no rights but to make tables of this one database, and rows in them
 _RIGHTS = "CREATE, INSERT, REFERENCES, INDEX"
 _FIRST = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO', foreign_key_checks = 0, unique_checks = 0"
@@ -62,7 +58,7 @@ def _check(file: Path, digest: str) -> None:
 
 
 def _load(server: Server, file: Path, places: Places) -> None:
-    with server.staged() as name, _loader(server, name, places) as account:
+    with server.staged() as name, server.account(name, _RIGHTS, places.runtime) as account:
         with file.open("rb") as statements:
             loaded = subprocess.run(
                 ["mariadb", f"--defaults-file={account}", "--batch", "--local-infile=0",
@@ -75,25 +71,6 @@ def _load(server: Server, file: Path, places: Places) -> None:
         if loaded.returncode:
             why = loaded.stderr.decode(errors="replace").strip()[-300:]
             raise AgentError(f"the baseline's database cannot be loaded: {why}")
-
-
-@contextlib.contextmanager
-def _loader(server: Server, name: str, places: Places) -> Iterator[Path]:
-    """Yield the settings of an account that can do nothing but fill the new database."""
-    password = secrets.token_hex(24)
-    account = f"'{_LOADER}'@'localhost'"
-    pattern = name.replace("_", "\\_")
-    server.sql(
-        f"DROP USER IF EXISTS {account}; CREATE USER {account} IDENTIFIED BY '{password}'; "
-        f"GRANT {_RIGHTS} ON `{pattern}`.* TO {account}",
-    )
-    settings = places.runtime / "load.cnf"
-    write_whole(settings, f"[client]\nuser={_LOADER}\npassword={password}\n".encode())
-    try:
-        yield settings
-    finally:
-        settings.unlink(missing_ok=True)
-        server.sql(f"DROP USER IF EXISTS {account}")
 
 
 def _unpack(file: Path, folders: dict[str, str]) -> None:

@@ -237,10 +237,12 @@ def begin_content(places: Places) -> Result:
         return {"ok": True, **begin(order, places)}
 
 
-def copy_database(verb: str) -> Result:
+def copy_database(verb: str, places: Places) -> Result:
     """Make, clean or drop a copy of the database, as the order on standard input says."""
-    verbs = {"make": scratch.make, "clean": scratch.clean, "drop": scratch.drop}
-    return {"ok": True, **verbs[verb](_order())}
+    order = _order()
+    if verb == "clean":
+        return {"ok": True, **scratch.clean(order, places)}
+    return {"ok": True, **{"make": scratch.make, "drop": scratch.drop}[verb](order)}
 
 
 def _order() -> dict[str, Any]:
@@ -407,7 +409,7 @@ def _dispatch(options: argparse.Namespace, places: Places) -> Result:
         if options.command == "content":
             return begin_content(places)
         if options.command == "scratch":
-            return copy_database(options.verb)
+            return copy_database(options.verb, places)
     except (AgentError, OSError) as error:
         return {"ok": False, "problem": str(error)}
     try:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from wizard.agent.errors import AgentError
+from wizard.agent.state import write_whole
 
 LONGEST = 6 * 3600.0
 """Seconds that one program may take."""
+_ACCOUNT = "build_usb_load"
 # Rows are put into statements until one is full: after a row that changed its length all statements
 # of a megabyte begin elsewhere, and no part of the dump is what it was. Short ones fall into step
 # again soon. A commit after each would make loading slow: one a table.
@@ -93,6 +97,25 @@ class Server:
     def load(self, name: str, dump: IO[bytes] | None) -> str:
         """Load a dump into a database; return why that failed, empty if it did not."""
         return load([*self.command("mariadb"), "--batch", name], dump)
+
+    @contextlib.contextmanager
+    def account(self, name: str, rights: str, runtime: Path) -> Iterator[Path]:
+        """Yield the settings (a file in `runtime`) of an account of this machine's server that has
+        these rights on one database, and no others. Its programs need `--defaults-file`."""
+        password = secrets.token_hex(24)
+        account = f"'{_ACCOUNT}'@'localhost'"
+        pattern = name.replace("_", "\\_")
+        self.sql(
+            f"DROP USER IF EXISTS {account}; CREATE USER {account} IDENTIFIED BY '{password}'; "
+            f"GRANT {rights} ON `{pattern}`.* TO {account}",
+        )
+        settings = runtime / "load.cnf"
+        write_whole(settings, f"[client]\nuser={_ACCOUNT}\npassword={password}\n".encode())
+        try:
+            yield settings
+        finally:
+            settings.unlink(missing_ok=True)
+            self.sql(f"DROP USER IF EXISTS {account}")
 
     @contextlib.contextmanager
     def staged(self) -> Iterator[str]:

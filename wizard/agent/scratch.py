@@ -1,7 +1,7 @@
 """A copy of the application's database beside the live one: cleaned, read, and thrown away.
 
 The live database is only read. Orders come as JSON on standard input: `database`, `client_file` (as
-in the configuration of backups), and `statements` or `tables`.
+in the configuration of backups), and `statements` (with `program`: SQL) or `tables`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import sys
 from typing import Any
 
 from wizard.agent.errors import AgentError
-from wizard.agent.mariadb import LONGEST, Server
+from wizard.agent.mariadb import LONGEST, Server, ask
+from wizard.agent.state import Places
 
 _QUIET = ("--skip-lock-tables", "--no-tablespaces", "--skip-triggers", "--hex-blob", "--quick")
+_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES"
 
 
 def make(order: dict[str, Any]) -> dict[str, Any]:
@@ -37,12 +39,26 @@ def make(order: dict[str, Any]) -> dict[str, Any]:
     return {"tables": reached.tables(name)}
 
 
-def clean(order: dict[str, Any]) -> dict[str, Any]:
-    """Run the statements of the order on the copy."""
+def clean(order: dict[str, Any], places: Places) -> dict[str, Any]:
+    """Run the application's own program (empty: it has none) on the copy, by an account that
+    reaches nothing else; then the statements of the order."""
     reached, name = _reached(order)
+    if order.get("program"):
+        _run(reached, name, str(order["program"]), places)
     statements = [str(statement) for statement in order["statements"]]
     reached.sql(";\n".join([f"USE `{name}`", *statements]) + ";\n")
     return {"statements": len(statements), "tables": reached.tables(name)}
+
+
+def _run(reached: Server, name: str, program: str, places: Places) -> None:
+    with reached.account(name, _RIGHTS, places.runtime) as account:
+        # in its sandbox the client runs no commands, and reads no files
+        command = ["mariadb", f"--defaults-file={account}", "--batch", "--sandbox",
+                   "--local-infile=0", name]  # fmt: skip
+        try:
+            ask(command, program)
+        except AgentError as error:
+            raise AgentError(f"the application's own baseline.sql: {error}") from error
 
 
 def dump(order: dict[str, Any]) -> int:

@@ -84,11 +84,11 @@ def _application(answers: Answers) -> Iterator[Problem]:
             "fresh, baseline or backup; repository is for php and static",
             "application.kind",
         )
-    if source.kind == "backup" and own != (source.code is not None):
+    if source.kind in ("backup", "baseline") and own != (source.code is not None):
         yield _problem(
             "application.source.code",
             f"{'a repository' if source.code else 'null'} for the application '{kind}'",
-            "url of the repository its code is in: backups hold none"
+            "url of the repository its code is in: a copy holds none"
             if own
             else f"{_LEAVE_OUT}; it is for php and static",
             "application.kind",

@@ -291,6 +291,16 @@ RelativePath = Annotated[
     AfterValidator(_relative_path),
     Allowed("a path below the application's folder, such as wp-content/uploads"),
 ]
+Tables = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_$*?]+$", max_length=64),
+    Allowed("a table's name, or a pattern such as page*"),
+]
+Paths = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$", max_length=200),
+    Allowed("a path, or a pattern such as storage/logs/*"),
+]
 UrlPath = Annotated[
     str,
     StringConstraints(pattern=r"^/[A-Za-z0-9._~/%-]*$", max_length=200),

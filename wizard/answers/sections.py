@@ -176,27 +176,6 @@ class Fresh(Section):
     )
 
 
-class Baseline(Section):
-    """A cleaned, shareable starting point, from a git repository (see `baselines`)."""
-
-    kind: Literal["baseline"] = Field(description="A cleaned, shareable starting point.")
-    repository: Repository = Field(
-        description="The baseline's git repository, over HTTPS or on this computer."
-    )
-    revision: Revision | None = Field(
-        None, description="Branch, tag or commit; null: the default branch."
-    )
-    credentials: Credentials | None = Field(
-        None, description="Where the token for a private repository comes from."
-    )
-    signers: Distinct[SigningKey] = Field(
-        (), description="Public keys it may be signed with; none: this build home's own."
-    )
-    release: Release | None = Field(
-        None, description="The release of its code, for joomla: baselines hold none."
-    )
-
-
 class Code(Section):
     """Own PHP or a static site: the git repository that its code is in, and how it is run."""
 
@@ -225,6 +204,30 @@ class Code(Section):
         False, description="Run `prepare.php` of the repository's top before a release goes live."
     )
     database: bool = Field(True, description="The application needs a database.")
+
+
+class Baseline(Section):
+    """A cleaned, shareable starting point, from a git repository (see `baselines`)."""
+
+    kind: Literal["baseline"] = Field(description="A cleaned, shareable starting point.")
+    repository: Repository = Field(
+        description="The baseline's git repository, over HTTPS or on this computer."
+    )
+    revision: Revision | None = Field(
+        None, description="Branch, tag or commit; null: the default branch."
+    )
+    credentials: Credentials | None = Field(
+        None, description="Where the token for a private repository comes from."
+    )
+    signers: Distinct[SigningKey] = Field(
+        (), description="Public keys it may be signed with; none: this build home's own."
+    )
+    code: Code | None = Field(
+        None, description="The repository of its code, for php: baselines hold none."
+    )
+    release: Release | None = Field(
+        None, description="The release of its code, for joomla: baselines hold none."
+    )
 
 
 class Backup(Section):
@@ -286,15 +289,15 @@ class Application(Section):
         match self.source:
             case Code():
                 return self.source
-            case Backup():
+            case Backup() | Baseline():
                 return self.source.code or self.source.release
-            case Fresh() | Baseline():
+            case Fresh():
                 return self.source.release
 
     @property
     def code_key(self) -> str:
         """Return the key of the answers that its repository is described at."""
-        inside = ".code" if isinstance(self.source, Backup) else ""
+        inside = ".code" if isinstance(self.source, Backup | Baseline) else ""
         return f"application.source{inside}"
 
 

@@ -71,7 +71,7 @@ MANAGED: Mapping[str, tuple[str, ...]] = {
 
 BEGIN_WITH: Mapping[str, tuple[str, ...]] = {
     "backup": ("wordpress", "joomla", "drupal", "moodle", "php", "static"),
-    "baseline": ("wordpress", "joomla"),
+    "baseline": ("wordpress", "joomla", "php"),
 }
 """The applications that can begin with content, by the kind of source."""
 
@@ -170,6 +170,9 @@ def _application(answers: Answers) -> Iterator[Problem]:
         works = ["repository" if own else "fresh"]
         works += [other for other, kinds in BEGIN_WITH.items() if application.kind in kinds]
         yield Problem(("application", "source", "kind"), f"'{kind}' for {what}", ", ".join(works))
+    engine = answers.database.engine
+    if kind == "baseline" and engine == "postgresql":
+        yield Problem(("database", "engine"), f"{shown(engine)} with a baseline", "mariadb")
     if answers.database.managed:
         if kind == "baseline":
             found = "'baseline' with a managed database"

@@ -14,8 +14,10 @@ from wizard.answers.fields import (
     Fqdn,
     KeyName,
     Many,
+    Paths,
     Port,
     Repository,
+    Tables,
     TimeOfDay,
     UrlPath,
     UserName,
@@ -68,6 +70,16 @@ class Baselines(Section):
         None, description="A git repository over HTTPS or on this computer; null: named then."
     )
     credentials: Credentials | None = Field(None, description="Where its token comes from.")
+    rows: Distinct[Tables] = Field(
+        (),
+        description="Tables whose rows are shared too (named without prefix): those of plugins, "
+        "and all of own code.",
+    )
+    without: Distinct[Paths] = Field(
+        (),
+        description="Files that are not shared: patterns of paths below the application's writable "
+        "folders.",
+    )
 
 
 class Smtp(Section):

@@ -4,7 +4,7 @@ Tables and columns as Joomla 5 and 6 have them (installation/sql/mysql of its so
 
 from __future__ import annotations
 
-from wizard.baselines.cleaning import Cleaning, Rows
+from wizard.baselines.cleaning import MARKS, Cleaning, Rows
 
 _CONTENT = "(SELECT id FROM {prefix}content)"
 _FIELDS = "(SELECT id FROM {prefix}fields)"
@@ -93,5 +93,5 @@ CLEANING = Cleaning(
         # keys of those who have paid for an extension
         Rows("update_sites", values=(("extra_query", "''"),)),
     ),
-    left_out=(".revision", ".whole-*", "*/.whole-*", "*.log", "*/.new-*"),
+    left_out=MARKS,
 )

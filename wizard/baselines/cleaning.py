@@ -18,6 +18,8 @@ TITLE = "__BUILD_USB_TITLE__"
 """Stands for the site's title, where an application says that it is one."""
 PREFIX = "baseline_"
 """Begins the name of every table of a baseline."""
+MARKS = (".revision", ".whole-*", "*/.whole-*", ".new-*", "*/.new-*", "*.log")
+"""What releases leave among the files that PHP writes (machines/remote/release.py), and logs."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Cleaning:
     go, and `changed` ones become other values; `{prefix}` in their SQL is the tables' prefix.
     `prefixed` are columns whose values begin with the tables' prefix. `left_out` are patterns of
     paths below the writable folders that are not taken (`*` matches `/` too). `version` is a
-    command for the webserver's shell that prints the application's version.
+    command for the webserver's shell that prints the application's version. `program` is a file of
+    the webserver with SQL of the application's own, that cleans the copy before all else; it may
+    be missing.
     """
 
     rows: tuple[str, ...]
@@ -49,16 +53,18 @@ class Cleaning:
     changed: tuple[Rows, ...] = ()
     prefixed: tuple[tuple[str, str], ...] = ()
     left_out: tuple[str, ...] = ()
+    program: str = ""
 
     def takes_rows(self, table: str, more: Iterable[str] = ()) -> bool:
-        """Say whether the rows of a table (without prefix) are taken; `more`: asked for by name."""
-        if table in set(more):
+        """Say whether the rows of a table (without prefix) are taken; `more`: patterns of those
+        that were asked for."""
+        if _matches(table, more):
             return True
         return _matches(table, self.rows) and not _matches(table, self.emptied)
 
-    def leaves_out(self, path: str) -> bool:
-        """Say whether a path below a writable folder is not taken."""
-        return _matches(path, self.left_out)
+    def leaves_out(self, path: str, more: Iterable[str] = ()) -> bool:
+        """Say whether a path below a writable folder is not taken; `more`: further patterns."""
+        return _matches(path, (*self.left_out, *more))
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

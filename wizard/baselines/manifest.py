@@ -16,6 +16,7 @@ FORMAT = 1
 MANIFEST = "baseline.json"
 DATABASE = "database"
 FILES = "files"
+NONE = "none"
 _WORDS = ("application", "application_version", "engine", "licence", "price", "author", "created",
           "build_usb")  # fmt: skip
 
@@ -26,8 +27,9 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """`application` and `engine` as answers name them; `price` is a note for people, empty: none;
-    `created` is a day (ISO); `files` are the SHA-256 of all other files by path."""
+    """`application` and `engine` as answers name them (NONE: it has no database); `price` is a note
+    for people, empty: none; `created` is a day (ISO); `files` are the SHA-256 of all other files by
+    path."""
 
     application: str
     application_version: str

@@ -17,7 +17,7 @@ _TOKEN = re.compile(
     r"""\s+
     |(?P<name>`(?:[^`\0]|``){1,64}`)
     |(?P<text>'[^'\\]*(?:(?:\\.|'')[^'\\]*)*')
-    |(?P<hex>0x[0-9A-Fa-f]*)(?![0-9A-Za-z_])
+    |(?P<hex>0x[0-9A-Fa-f]*|[xX]'[0-9A-Fa-f]*')(?![0-9A-Za-z_])
     |(?P<number>-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?![0-9A-Za-z_])
     |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<mark>[(),;=])""",
@@ -130,7 +130,7 @@ Statement = Table | Row
 
 def _text(value: str) -> Value:
     """Return what a binary value says, if it is a text: names in it are changed, secrets found."""
-    digits = value.removeprefix("0x")
+    digits = value[1:].strip("x'")
     try:
         said = bytes.fromhex(digits).decode()
     except ValueError:
@@ -223,8 +223,8 @@ class _Reader:
                 kind, text = "table", self.own_table()
             elif kind == "text":
                 text = _literal(_unescaped(text[1:-1]))
-            elif kind == "hex":
-                raise self.error("bytes in a definition")
+            elif kind == "hex" and before[1].upper() != "DEFAULT":
+                raise self.error("bytes that are no default")
             if not tokens and text != "(":
                 raise self.error("a definition begins with columns")
             before = (kind, text)

@@ -35,7 +35,7 @@ def parsers(added: argparse.ArgumentParser, common: argparse.ArgumentParser) -> 
         metavar="TABLE",
         action="append",
         default=[],
-        help="take the rows of a plugin's table too (named without prefix)",
+        help="take the rows of these tables too (a name without prefix, or a pattern)",
     )
     inspect = verb("inspect", "look through a folder for what must not be published")
     inspect.add_argument("folder", metavar="FOLDER", type=Path)

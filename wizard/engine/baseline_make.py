@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shlex
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from wizard.applications import application
 from wizard.applications.base import Application
 from wizard.baselines import sql, texts, tree
 from wizard.baselines.cleaning import PREFIX, Cleaning, statements
-from wizard.baselines.manifest import DATABASE, FILES, MANIFEST, Manifest
+from wizard.baselines.manifest import DATABASE, FILES, MANIFEST, NONE, Manifest
 from wizard.engine import agents, ssh
 from wizard.engine.backups import LONGEST, keepers
 from wizard.engine.context import Context
@@ -42,8 +43,9 @@ KEPT = ("README.md", "LICENSE", "LICENSE.txt", "LICENCE")
 
 @dataclass
 class Order:
-    """A baseline to make in `folder`; `tables` are further ones whose rows are taken (without
-    prefix). What was done is in `left_out` (files) and `emptied` (tables)."""
+    """A baseline to make in `folder`; `tables` are patterns of further ones whose rows are taken
+    (without prefix), besides those that answers name. What was done is in `left_out` (files) and
+    `emptied` (tables)."""
 
     folder: Path
     author: str
@@ -63,20 +65,27 @@ def steps(context: Context, order: Order) -> list[Step]:
     """Return the steps that make it. UsageError, NotSupportedError: it cannot be made."""
     app, cleaning = _application(context)
     _prepare(order)
-    files, database = keepers(context)["files"], context.plan.of_role(Role.DATABASE)[0].name
-    return [
+    order.tables = (*context.answers.baselines.rows, *order.tables)
+    keeper = keepers(context)
+    files = keeper["files"]
+    database = [
         Step(
             "baseline:database",
             "copy the database, clean the copy, fetch it",
-            partial(_database, context, order, app, cleaning, database),
-            machine=database,
+            partial(_database, context, order, app, cleaning, name),
+            machine=name,
             expected=8,
-        ),
+        )
+        for part, name in keeper.items()
+        if part == "database"
+    ]
+    return [
+        *database,
         Step(
             "baseline:files",
             "fetch the files",
             partial(_files, context, order, app, cleaning, files),
-            needs=("baseline:database",),
+            needs=tuple(step.id for step in database),
             machine=files,
             expected=5,
         ),
@@ -101,8 +110,13 @@ def _application(context: Context) -> tuple[Application, Cleaning]:
             why="nobody here knows what of it is private",
             cure="what its code comes from can be shared; its content is in the temporal backups",
         )
-    if not plan.of_role(Role.DATABASE):
-        raise NotSupportedError("there are no baselines of sites without a database")
+    if plan.of_role(Role.DATABASE) and plan.database_engine == "postgresql":
+        raise NotSupportedError(
+            "there are no baselines with PostgreSQL",
+            where="database.engine",
+            why="their SQL is MariaDB's",
+            cure="its content is in the temporal backups",
+        )
     return app, app.cleaning
 
 
@@ -149,7 +163,7 @@ def _database(
         found = ask("make")
         report.progress("cleaning the copy", 1, 3)
         made = statements(cleaning, found, prefix, order.tables)
-        tables = sorted(ask("clean", statements=made))
+        tables = sorted(ask("clean", statements=made, program=_program(context, cleaning)))
         order.emptied = sorted(
             bare
             for bare in (table.removeprefix(prefix) for table in tables)
@@ -170,6 +184,23 @@ def _database(
         rows = _tables(context, order, cleaning, prefix, lines)
     dump.unlink()
     return f"{len(tables)} tables, {rows} rows; {len(order.emptied)} tables without rows"
+
+
+def _program(context: Context, cleaning: Cleaning) -> str:
+    """Return the SQL by which the application itself cleans a copy; empty: it has none."""
+    if not cleaning.program:
+        return ""
+    machine, path = keepers(context)["files"], shlex.quote(cleaning.program)
+    with ssh.connect(agents.connection(context, machine)) as client:
+        found = io.BytesIO()
+        ssh.fetch(client, ("sh", "-c", f"! test -e {path} || cat {path}"), found, seconds=60)
+    if found.getbuffer().nbytes and context.plan.database is not None:
+        raise NotSupportedError(
+            f"{PurePosixPath(cleaning.program).name} is not run with a managed database",
+            why="the account that it would be run by is this deployment's own server's",
+            cure="name in baselines.rows only tables that need no cleaning, and take it away",
+        )
+    return found.getvalue().decode(errors="replace")
 
 
 def _tables(
@@ -257,7 +288,7 @@ def _files(
                     continue
                 if (
                     not member.isreg()
-                    or cleaning.leaves_out(path)
+                    or cleaning.leaves_out(path, context.answers.baselines.without)
                     or tree.leaves_out(below, uploads)
                 ):
                     order.left_out.append(below)
@@ -288,9 +319,10 @@ def named(app: Application) -> dict[str, str]:
 
 
 def uploads_below(app: Application) -> str:
-    """Return where uploads are below `files`; empty: there are none."""
+    """Return where uploads are below `files`; empty: there are none. Where what it runs is not
+    among what it writes, all of that is."""
     for name, folder in named(app).items():
-        path = PurePosixPath(app.uploads or "/")
+        path = PurePosixPath(app.uploads or (folder if not app.code else "/"))
         if path == PurePosixPath(folder) or PurePosixPath(folder) in path.parents:
             return str(PurePosixPath(name) / path.relative_to(folder))
     return ""
@@ -313,7 +345,7 @@ def _write(
     manifest = Manifest(
         application=context.plan.application.kind,
         application_version=version.getvalue().decode(errors="replace").strip()[:40],
-        engine=context.plan.database_engine,
+        engine=_engine(context),
         licence=order.licence,
         price=order.price,
         author=order.author,
@@ -333,6 +365,10 @@ def _write(
     order.new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
     return f"{manifest.application} {manifest.application_version}, in {folder}"
+
+
+def _engine(context: Context) -> str:
+    return context.plan.database_engine if context.plan.of_role(Role.DATABASE) else NONE
 
 
 def paths(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from wizard.applications import application
 from wizard.applications.base import Application
 from wizard.baselines import sql, texts, tree
 from wizard.baselines.cleaning import PREFIX
-from wizard.baselines.manifest import DATABASE, FILES, Manifest
+from wizard.baselines.manifest import DATABASE, FILES, NONE, Manifest
 from wizard.baselines.tree import Refused
 from wizard.engine import agents, open, ssh
 from wizard.engine import baseline_repository as repository
@@ -28,6 +28,7 @@ from wizard.engine.context import OWN, BaselineParts, Context
 from wizard.engine.graph import Reporter, Step
 from wizard.errors import AnswersError, MachineError
 from wizard.home.files import make_folder
+from wizard.rules import Role
 from wizard.secrets import Secret
 
 FETCH = "baseline"
@@ -51,21 +52,27 @@ def steps(context: Context, put: str) -> list[Step]:
     if source is None:
         return []
     keeper = keepers(context)
-    return [
-        Step(FETCH, "fetch and verify the baseline", partial(_fetch, context, source), expected=3),
+    ready = (FETCH, *(f"configure:{name}" for name in keeper.values()))
+    database = [
         Step(
             "content:database",
             "load the baseline's database",
-            partial(_load, context, keeper["database"]),
-            needs=(FETCH, *(f"configure:{name}" for name in keeper.values())),
-            machine=keeper["database"],
+            partial(_load, context, name),
+            needs=ready,
+            machine=name,
             expected=5,
-        ),
+        )
+        for part, name in keeper.items()
+        if part == "database"
+    ]
+    return [
+        Step(FETCH, "fetch and verify the baseline", partial(_fetch, context, source), expected=3),
+        *database,
         Step(
             put,
             "unpack the baseline's files",
             partial(_unpack, context, keeper["files"]),
-            needs=("content:database",),
+            needs=tuple(step.id for step in database) or ready,
             machine=keeper["files"],
             expected=5,
         ),
@@ -105,9 +112,10 @@ def _refuse_other(context: Context, manifest: Manifest) -> None:
     problems = []
     if manifest.application != plan.application.kind:
         problems.append(f"it is of {manifest.application}, not of {plan.application.kind}")
-    like = ({"mariadb", "mysql"}, {"postgresql"})
-    if not any({manifest.engine, plan.database_engine} <= engines for engines in like):
-        problems.append(f"its database is {manifest.engine}, not {plan.database_engine}")
+    engine = plan.database_engine if plan.of_role(Role.DATABASE) else NONE
+    like = ({"mariadb", "mysql"}, {"postgresql"}, {NONE})
+    if not any({manifest.engine, engine} <= engines for engines in like):
+        problems.append(f"its database is {manifest.engine}, not {engine}")
     if problems:
         raise Refused(problems)
 

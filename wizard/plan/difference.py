@@ -141,9 +141,9 @@ def _released_anew(before: Answers, after: Answers) -> bool:
 
 
 def _content(source: object) -> Backup | Baseline | None:
-    if isinstance(source, Backup):
+    if isinstance(source, Backup | Baseline):
         return source.model_copy(update={"code": None, "release": None})
-    return source.model_copy(update={"release": None}) if isinstance(source, Baseline) else None
+    return None
 
 
 def to_text(found: Difference) -> str:

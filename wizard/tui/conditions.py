@@ -46,9 +46,10 @@ backup = equals("application.source.kind", "backup")
 repository = equals("application.source.kind", "repository")
 
 
-def own_backup(draft: Draft) -> bool:
-    """Apply to own code that begins with a backup."""
-    return backup(draft) and draft.get("application.kind") in ("php", "static")
+def own_copy(draft: Draft) -> bool:
+    """Apply to own code that begins with a backup, or a baseline."""
+    begins = backup(draft) or baseline(draft)
+    return begins and draft.get("application.kind") in ("php", "static")
 
 
 def released(draft: Draft) -> bool:

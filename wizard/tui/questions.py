@@ -26,7 +26,7 @@ from wizard.tui.conditions import (
     if_local,
     ipv6,
     negated,
-    own_backup,
+    own_copy,
     own_dns,
     own_dns_token,
     own_key,
@@ -209,9 +209,11 @@ STEPS: tuple[Step, ...] = (
                 "application.source.storage.credentials", "Its key, ID:SECRET", when=from_elsewhere
             ),
             *_code("application.source", repository, either(baseline, repository)),
-            *_code("application.source.code", own_backup, own_backup),
+            *_code("application.source.code", own_copy, own_copy),
             Ask("baselines.repository", "Where to publish baselines", when=baselines_named),
             Ask("baselines.credentials", "Token for that", when=baselines_named),
+            Ask("baselines.rows", "Tables to share in them", when=baselines_named),
+            Ask("baselines.without", "Files not to share", when=baselines_named),
         ),
     ),
     Step(
