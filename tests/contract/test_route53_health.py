@@ -77,8 +77,10 @@ def test_names_share_the_check_of_an_address_and_the_last_one_gives_it_up(api: A
         dns.ensure_record("demo", record)
     assert api.checks.asked() == list(WWW.addresses)
     dns.delete_record("demo", WWW.name)
+    assert dns.unused_checks("demo") == []
     assert dns.sweep("demo") == 0
     dns.delete_record("demo", alias.name)
+    assert set(dns.unused_checks("demo")) == set(api.checks.held)
     assert dns.sweep("demo") == 2
     assert api.checks.held == {}
 

@@ -124,6 +124,9 @@ class DnsProvider(Protocol):
         """Raise ProviderError unless addresses can be asked whether they are well, and we may have
         that done. Changes nothing."""
 
+    def unused_checks(self, deployment: str) -> list[str]:
+        """Return the ids of the deployment's health checks that no record names."""
+
     def sweep(self, deployment: str) -> int:
         """Delete the deployment's health checks that no record names; return how many."""
 

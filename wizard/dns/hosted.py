@@ -269,6 +269,10 @@ class HostedDns(ABC):
             cure="set dns.health_checked to false, or choose the DNS provider route53",
         )
 
+    def unused_checks(self, deployment: str) -> list[str]:
+        """Return the ids of the deployment's health checks that no record names."""
+        return []
+
     def sweep(self, deployment: str) -> int:
         """Delete the deployment's health checks that no record names; return how many."""
         return 0

@@ -93,19 +93,23 @@ class Route53(HostedDns):
         """Raise ProviderError unless we may list and delete health checks. Changes nothing."""
         self._checks.try_rights()
 
-    def sweep(self, deployment: str) -> int:
-        """Delete the deployment's health checks that no record names; return how many."""
+    def unused_checks(self, deployment: str) -> list[str]:
+        """Return the ids of the deployment's health checks that no record names."""
         try:
             # before the records: what is made meanwhile is not among them
             ours = self._checks.ours(self._zone(), deployment)
         except ProviderError as error:
             if is_forbidden(error):
-                return 0  # whoever may not list them made none
+                return []  # whoever may not list them made none
             raise
         if not ours:
-            return 0
+            return []
         used = {entry.check for entry in self._list()}
-        unused = [check for check in ours.values() if check not in used]
+        return [check for check in ours.values() if check not in used]
+
+    def sweep(self, deployment: str) -> int:
+        """Delete the deployment's health checks that no record names; return how many."""
+        unused = self.unused_checks(deployment)
         for check in unused:
             self._checks.delete(check)
         return len(unused)

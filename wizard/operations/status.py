@@ -286,8 +286,12 @@ def _dns(
         services = provider.services(answers.dns.zone)
         dns = engine_open.dns(answers, services, session.credentials)
         records = dns.records(state.deployment)
+        unused = len(dns.unused_checks(state.deployment)) if answers.dns.health_checked else 0
     except BuildUsbError as error:
         return "cannot be asked", [f"DNS: {error.what}: {error.why}"]
     text = "; ".join(f"{r.name} -> {', '.join(r.addresses)}" for r in records)
+    if unused:
+        # of webservers that autoscalers have replaced: they may delete none
+        text += f"; health checks of no webserver, paid for until the next deploy: {unused}"
     missing = set(state.hosts) - {record.name for record in records}
     return text or "no records", [f"DNS: no record of ours for {name}" for name in sorted(missing)]
