@@ -193,7 +193,27 @@ def begun(site: Site, folder: Path, values: dict[str, Any], **environ: str) -> I
     end. `values`: its answers but for name and domain, with what else their source says."""
     site.rehearsal.run("backup", "demo")
     backup = {"kind": "backup", "period": "manual", "deployment": NAME}
-    application = {**values["application"], "source": {**values["application"]["source"], **backup}}
+    with _begun(site, folder, values, backup, **environ) as copy:
+        yield copy
+
+
+@contextmanager
+def shared(site: Site, folder: Path, values: dict[str, Any], **environ: str) -> Iterator[Copy]:
+    """Deploy `copy` beside it, which begins with a baseline of it; else as `begun`."""
+    repository = folder / "baseline.git"
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", repository], check=True)
+    site.rehearsal.run("baseline", "create", NAME)
+    site.rehearsal.run("baseline", "publish", NAME, "--to", repository)
+    baseline = {"kind": "baseline", "repository": str(repository)}
+    with _begun(site, folder, values, baseline, **environ) as copy:
+        yield copy
+
+
+@contextmanager
+def _begun(
+    site: Site, folder: Path, values: dict[str, Any], source: dict[str, Any], **environ: str
+) -> Iterator[Copy]:
+    application = {**values["application"], "source": {**values["application"]["source"], **source}}
     copy = {"name": "copy", "domain": {"name": "copy.rehearsal.test"}, "application": application}
     answers = folder / "copy.yaml"
     answers.write_text(yaml.safe_dump({**values, **copy}))
@@ -205,15 +225,28 @@ def begun(site: Site, folder: Path, values: dict[str, Any], **environ: str) -> I
 
 
 class Copy:
-    """The deployment `copy`, which began with a restore point of the other one."""
+    """The deployment `copy`, which began with what the other one holds."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def ask(self, name: str, path: str) -> str:
-        """Return what one of its webservers answers."""
+    def ask(self, name: str, path: str, more: str = "") -> str:
+        """Return what one of its webservers answers; `more`: options of curl."""
         url = f"--resolve copy.rehearsal.test:443:127.0.0.1 'https://copy.rehearsal.test{path}'"
-        return self.site.rehearsal.on(name, f"curl -sk {url}", deployment="copy")
+        return self.site.rehearsal.on(name, f"curl -sk {more} {url}", deployment="copy")
+
+    def until_serving(self, page: str, names: list[str]) -> None:
+        """Wait until each of these webservers answers with this front page."""
+        ends = time.monotonic() + 60 * BUSY
+        while (found := {name: self.ask(name, "/", "-i") for name in names}) and any(
+            not answer.endswith(page) for answer in found.values()
+        ):
+            assert time.monotonic() < ends, (found, {n: self._said(n) for n in names})
+            time.sleep(1)
+
+    def _said(self, name: str) -> str:
+        logs = "tail -n 20 /var/log/nginx/*error* /var/log/php*; journalctl -n 40 -u 'php*' -o cat"
+        return self.site.rehearsal.on(name, f"{logs}; true", deployment="copy")
 
     def status(self) -> dict[str, Any]:
         """Return what `build-usb status --json` says of it."""

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.lab import drupal_release, joomla_release, moodle_release
-from tests.lab.production import ANSWERS, Site, begun, deployed, told
+from tests.lab.production import ANSWERS, Site, begun, deployed, shared, told
 from tests.lab.test_production_postgresql import ask
 
 pytestmark = pytest.mark.lab
@@ -181,7 +181,7 @@ def test_joomla_is_the_same_everywhere(tmp_path: Path) -> None:
         # another one begins with all of it, on all its webservers
         with begun(site, tmp_path, answers.beginning(1)) as copy:
             first = pages(1)["/"]
-            site.until("copy serves", lambda: {copy.ask(n, "/") for n in both} == {first}, 60)
+            copy.until_serving(first, both)
             for path in ("/", "/blog", "/images/a.bin"):
                 assert [copy.ask(name, path) for name in both] == [pages(1)[path]] * 2
             site.until("copy is healthy", lambda: copy.status()["healthy"], 90)
@@ -189,3 +189,13 @@ def test_joomla_is_the_same_everywhere(tmp_path: Path) -> None:
             site.rehearsal.on("web2", "rm /srv/site/shared/images/a.bin", deployment="copy")
             site.until("it is gone", lambda: copy.ask("web1", "/images/a.bin") != "of web1", 30)
             assert ask(site, "web1", "/images/a.bin") == "of web1"
+
+        # and one with a baseline of it, which holds nobody
+        with shared(site, tmp_path, answers.beginning(1)) as copy:
+            copy.until_serving(first, both)
+            for path in ("/", "/blog", "/images/a.bin"):
+                assert [copy.ask(name, path) for name in both] == [pages(1)[path]] * 2
+            secret = site.rehearsal.run("secret", "admin_password", "--deployment", "copy")
+            sent = f"-d username=editor -d passwd={secret.stdout.strip()}"
+            assert copy.ask("web2", administration, sent) == "logged in"
+            site.until("copy is healthy", lambda: copy.status()["healthy"], 90)

@@ -155,9 +155,6 @@ def _production(answers: Answers) -> Iterator[Problem]:
         # what it keeps in files would have to be in common
         allowed = ", ".join(IN_PRODUCTION)
         yield Problem(("application", "kind"), f"'{kind}' in production mode", allowed)
-    if kind != "wordpress" and answers.application.source.kind == "baseline":
-        allowed = "fresh, backup; begin in development mode"
-        yield Problem(("application", "source", "kind"), "'baseline' in production mode", allowed)
 
 
 def _application(answers: Answers) -> Iterator[Problem]:
