@@ -61,6 +61,14 @@ class Drupal {
             public function tableExists($table) { return $table === 'sessions'; }
             public function truncate($table) { return $this; }
             public function execute() { Drupal::$database->exec('DELETE FROM sessions'); }
+            public function query($sql) {
+                return new class(strtr($sql, ['{' => '', '}' => ''])) {
+                    public function __construct(private string $sql) {}
+                    public function fetchField() {
+                        return Drupal::$database->query($this->sql)->fetchColumn();
+                    }
+                };
+            }
         };
     }
     public static function entityTypeManager() {
@@ -76,6 +84,12 @@ class Drupal {
         $ask->execute([$collection, $name]);
         $found = $ask->fetchColumn();
         if ($found === false) { return null; }
+        return unserialize(is_resource($found) ? stream_get_contents($found) : $found);
+    }
+    public static function config($name) {
+        $ask = self::$database->prepare('SELECT data FROM config WHERE name = ?');
+        $ask->execute([$name]);
+        $found = $ask->fetchColumn();
         return unserialize(is_resource($found) ? stream_get_contents($found) : $found);
     }
     public static function keep($collection, $name, $value) {
@@ -175,6 +189,8 @@ class User {
         $database = \Drupal::$database;
         $this->uid ??= 1 + $database->query('SELECT MAX(uid) FROM users_field_data')->fetchColumn();
         $database->exec('DELETE FROM users_field_data WHERE uid = ' . (int) $this->uid);
+        $database->exec('DELETE FROM users WHERE uid = ' . (int) $this->uid);
+        $database->exec('INSERT INTO users VALUES (' . (int) $this->uid . ')');
         $database->prepare('INSERT INTO users_field_data VALUES (?, ?, ?, ?)')
             ->execute([$this->uid, $this->row['name'], $this->row['pass'], $this->row['mail']]);
         foreach ($this->roles as $role) {
@@ -223,9 +239,29 @@ function install_drupal($class_loader, $settings = [], ?callable $callback = NUL
     foreach ([
         "key_value (collection VARCHAR(128), name VARCHAR(128), value $blob)",
         "sessions (sid VARCHAR(128) PRIMARY KEY, uid INT)",
+        "users (uid $serial PRIMARY KEY)",
         "users_field_data (uid INT, name VARCHAR(60), pass VARCHAR(255), mail VARCHAR(254))",
         "user__roles (entity_id INT, roles_target_id VARCHAR(64))",
-        "node_field_data (nid $serial PRIMARY KEY, title VARCHAR(255))",
+        "node (nid $serial PRIMARY KEY, vid INT, langcode VARCHAR(12) DEFAULT 'en')",
+        "node_revision (nid INT, vid $serial PRIMARY KEY, langcode VARCHAR(12) DEFAULT 'en',
+            revision_uid INT, revision_log TEXT)",
+        "node_field_data (nid INT, vid INT, langcode VARCHAR(12) DEFAULT 'en',
+            status INT DEFAULT 1, uid INT, title VARCHAR(255), default_langcode INT DEFAULT 1)",
+        "node_field_revision (nid INT, vid INT, langcode VARCHAR(12) DEFAULT 'en', uid INT,
+            title VARCHAR(255))",
+        "node__body (deleted INT DEFAULT 0, entity_id INT, revision_id INT,
+            langcode VARCHAR(12) DEFAULT 'en', body_value TEXT)",
+        "node_revision__body (deleted INT DEFAULT 0, entity_id INT, revision_id INT,
+            langcode VARCHAR(12) DEFAULT 'en', body_value TEXT)",
+        "node_access (nid INT, gid INT, realm VARCHAR(99), grant_view INT)",
+        "path_alias (id INT, revision_id INT, status INT DEFAULT 1, path VARCHAR(99),
+            alias VARCHAR(99))",
+        "comment_field_data (cid INT, status INT, uid INT, entity_type VARCHAR(32), entity_id INT,
+            name VARCHAR(60), mail VARCHAR(99), homepage VARCHAR(99), hostname VARCHAR(99))",
+        "comment__comment_body (entity_id INT, comment_body_value TEXT)",
+        "file_managed (fid INT, uid INT, filename VARCHAR(99), uri VARCHAR(99), status INT)",
+        "watchdog (wid INT, message TEXT)",
+        "config (collection VARCHAR(99), name VARCHAR(99), data $blob)",
     ] as $table) {
         $database->exec("CREATE TABLE $table");
     }
@@ -234,10 +270,17 @@ function install_drupal($class_loader, $settings = [], ?callable $callback = NUL
     $account = $form['account'];
     $account['pass']['pass1'] === $account['pass']['pass2'] || exit(1);
     array_key_exists('enable_update_status_emails', $form) || exit(1);
+    $pgsql || $database->exec("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'");
+    $database->exec("INSERT INTO users VALUES (0), (1)");
+    $database->exec("INSERT INTO users_field_data VALUES (0, '', '', NULL)");
+    $database->exec("INSERT INTO node_access VALUES (0, 0, 'all', 1)");
     $database->prepare('INSERT INTO users_field_data VALUES (1, ?, ?, ?)')->execute([
         $account['name'], password_hash($account['pass']['pass1'], PASSWORD_DEFAULT),
         $account['mail']]);
-    Drupal::keep('config', 'system.site', ['name' => $form['site_name']]);
+    $put = $database->prepare("INSERT INTO config VALUES ('', 'system.site', ?)");
+    $put->bindValue(1, serialize(['uuid' => 'x', 'name' => $form['site_name'],
+        'mail' => $form['site_mail'], 'page' => ['front' => '/node']]), PDO::PARAM_LOB);
+    $put->execute();
     Drupal::keep('system.schema', 'system', SCHEMA);
     Drupal::keep('post_update', 'existing_updates', ['system_post_update_titles_SCHEMA']);
     Drupal::keep('state', 'install_task', 'done');
@@ -259,7 +302,7 @@ function system_update_11202(&$sandbox) {
     $sandbox['go'] = ($sandbox['go'] ?? 0) + 1;
     BREAKS
     if ($sandbox['go'] === 3) {
-        Drupal::$database->exec('ALTER TABLE node_field_data ADD langcode VARCHAR(12)');
+        Drupal::$database->exec('ALTER TABLE node_field_data ADD changed VARCHAR(12)');
     }
     $sandbox['#finished'] = $sandbox['go'] / 3;
 }
@@ -267,7 +310,7 @@ function system_update_11203(&$sandbox) {
     BREAKS
 }
 function system_post_update_titles_SCHEMA(&$sandbox) {
-    Drupal::$database->exec("UPDATE node_field_data SET langcode = 'en'");
+    Drupal::$database->exec("UPDATE node_field_data SET changed = 'now'");
 }
 """
 BROKEN = r"""Drupal::$database->exec('DROP TABLE node_field_data');
@@ -333,8 +376,15 @@ if ($request->path === '/user/login' && isset($_POST['name'])) {
     exit('logged in');
 }
 if ($request->path === '/node/add' && $known) {
-    $database->prepare('INSERT INTO node_field_data (title) VALUES (?)')
-        ->execute([$_POST['title']]);
+    $database->exec('INSERT INTO node_revision (revision_uid) VALUES (1)');
+    $vid = $database->lastInsertId();
+    $database->exec("INSERT INTO node (vid) VALUES ($vid)");
+    $nid = $database->lastInsertId();
+    $database->exec("UPDATE node_revision SET nid = $nid WHERE vid = $vid");
+    foreach (['node_field_data', 'node_field_revision'] as $table) {
+        $database->prepare("INSERT INTO $table (nid, vid, uid, title) VALUES (?, ?, 1, ?)")
+            ->execute([$nid, $vid, $_POST['title']]);
+    }
     copy($_FILES['file']['tmp_name'], 'sites/default/files/' . $_FILES['file']['name']);
     move_uploaded_file($_FILES['file']['tmp_name'], "$private/" . $_FILES['file']['name']);
     exit('added');
@@ -353,8 +403,12 @@ if ($request->path === '/node') {
     $titles = $database->query('SELECT title FROM node_field_data ORDER BY nid');
     exit(implode(', ', $titles->fetchAll(PDO::FETCH_COLUMN)));
 }
+if ($request->path === '/texts') {
+    $texts = $database->query('SELECT body_value FROM node__body ORDER BY entity_id');
+    exit(implode(', ', $texts->fetchAll(PDO::FETCH_COLUMN)));
+}
 if (!in_array($request->path, ['/', '/user/login'], true)) { exit(http_response_code(404)); }
-echo Drupal::kept('config', 'system.site')['name'], ' ', Drupal::VERSION;
+echo Drupal::config('system.site')['name'], ' ', Drupal::VERSION;
 """
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.lab import drupal_release
 from tests.lab.deployments import Browser, Rehearsal
@@ -20,6 +21,43 @@ CONTENT = bytes(range(256)) * 4096
 PSQL = (
     "PGSERVICEFILE=/etc/build-usb/database-service.conf "
     "psql --no-psqlrc --tuples-only --no-align 'service=build-usb dbname=drupal'"
+)
+
+TITLE = 'Ü "q"; b'
+PLANT = (
+    """INSERT INTO node (nid, vid) VALUES (8, 21), (9, 22), (10, 23);
+INSERT INTO node_revision (nid, vid, revision_uid, revision_log) VALUES
+  (8, 20, 5, 'by Jo Doe'), (8, 21, 5, 'by Jo Doe'), (9, 22, 5, ''), (10, 23, 5, '');
+INSERT INTO node_field_data (nid, vid, langcode, status, uid, title, default_langcode) VALUES
+  (8, 21, 'en', 1, 5, 'Written', 1), (8, 21, 'de', 0, 5, 'Hush', 0), (9, 22, 'en', 0, 5, 'Hush', 1),
+  (10, 23, 'en', 1, 5, 'Hush', 1);
+INSERT INTO node_field_revision (nid, vid, langcode, uid, title)
+  SELECT nid, vid, langcode, uid, title FROM node_field_data WHERE nid > 7
+  UNION SELECT 8, 20, 'en', 5, 'Hush';
+INSERT INTO node__body (deleted, entity_id, revision_id, langcode, body_value) VALUES
+  (0, 8, 21, 'en', 'by jo@person.org, https://COPY/a'), (0, 8, 21, 'de', 'Hush'),
+  (0, 9, 22, 'en', 'Hush'), (0, 10, 23, 'en', 'Hush'), (1, 8, 21, 'en', 'Hush');
+INSERT INTO node_revision__body SELECT * FROM node__body;
+INSERT INTO node_revision__body VALUES (0, 8, 20, 'en', 'Hush');
+INSERT INTO node_access VALUES (10, 7, 'members', 1);
+INSERT INTO path_alias VALUES (1, 1, 1, '/node/8', '/written'), (2, 2, 1, '/node/9', '/Hush'),
+  (3, 3, 1, '/user/5', '/users/Jo Doe');
+INSERT INTO comment_field_data VALUES
+  (1, 1, 5, 'node', 8, 'Jo Doe', 'jo@person.org', 'https://person.org', '10.9.8.7'),
+  (2, 0, 5, 'node', 8, 'Jo Doe', '', '', ''), (3, 1, 5, 'node', 9, 'Jo Doe', '', '', '');
+INSERT INTO comment__comment_body VALUES (1, 'Fine'), (2, 'Hush'), (3, 'Hush');
+INSERT INTO file_managed VALUES (1, 5, 'a.txt', 'public://a.txt', 1),
+  (2, 5, 'Hush.txt', 'private://Hush.txt', 1), (3, 5, 'Hush.txt', 'public://Hush.txt', 0);
+INSERT INTO watchdog VALUES (1, 'Jo Doe was here');
+INSERT INTO key_value VALUES ('state', 'system.private_key', 's:13:"k3y-of-nobody";');
+INSERT INTO config VALUES ('', 'captcha.settings', 'a:3:{s:8:"provider";s:5:"token";"""
+    """s:5:"label";s:5:"Robot";s:10:"secret_key";s:13:"k3y-of-nobody";}'),
+  ('', 'odd.settings', 's:13:"k3y-of-nobody";');
+UPDATE config SET data = 'a:3:{s:4:"uuid";s:1:"x";s:4:"name";s:9:"TITLE";"""
+    """s:4:"mail";s:13:"jo@person.org";}' WHERE name = 'system.site';
+CREATE TABLE orders (id INT PRIMARY KEY, who VARCHAR(90));
+INSERT INTO orders VALUES (1, 'Jo Doe, 1 Main Street');
+"""
 )
 
 
@@ -89,8 +127,8 @@ def test_drupal_is_installed_upgraded_and_back_when_an_upgrade_fails(drupal: Rel
         live = drupal.values["application"]["source"]["release"]["sha256"]
         assert visitor.get("/").text == "My first site 11.3.2"
         assert visitor.get("/node").text == "Botany"
-        titles = "SELECT title, langcode FROM node_field_data"
-        assert site.on("db1", PSQL, titles).strip() == "Botany|en"
+        titles = "SELECT title, changed FROM node_field_data"
+        assert site.on("db1", PSQL, titles).strip() == "Botany|now"
         # who was logged in still is
         assert visitor.get("/system/files/a.txt").content == CONTENT
 
@@ -187,5 +225,74 @@ def test_drupal_begins_again_with_mariadb_where_it_was_killed(drupal: Released) 
         assert visitor.get("/").text == "My first site 11.3.1"
         assert answer_to(visitor, "editor", old) == "no"
         assert answer_to(visitor, "editor", drupal.secret("admin_password")) == "logged in"
-    counted = "SELECT count(*) FROM users_field_data"
+    counted = "SELECT count(*) FROM users_field_data WHERE uid > 0"
     assert drupal.in_copy("db1", "mariadb -N drupal", counted) == "1\n"
+    becomes_a_baseline(drupal)
+
+
+def becomes_a_baseline(drupal: Released) -> None:
+    """See that a baseline of the copy holds nobody and nothing private, and is a site again."""
+    drupal.begin(2, "editor")
+    with Browser(drupal.copy()) as visitor:
+        answer_to(visitor, "editor", drupal.secret("admin_password"))
+        visitor.client.post(
+            "/node/add", data={"title": "Botany"}, files={"file": ("a.txt", CONTENT)}
+        )
+        visitor.get("/sites/default/files/styles/b.txt")
+        drupal.in_copy("db1", "mariadb drupal", PLANT.replace("COPY", COPY).replace("TITLE", TITLE))
+        assert visitor.get("/").text == f"{TITLE} 11.3.2"
+    made = drupal.site.run("baseline", "create", "copy", "--licence", "GPL-2.0-or-later")
+    assert "nothing was found" in made.stderr, made.stderr[-3000:]
+    assert "orders" in made.stderr
+    folder = drupal.site.home / "baselines" / "copy"
+    manifest = json.loads((folder / "baseline.json").read_text())
+    assert (manifest["application"], manifest["application_version"]) == ("drupal", "11.3.2")
+    held = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    private = (
+        "editor",
+        "$2y$",
+        "Hush",
+        "Main Street",
+        "Jo Doe",
+        COPY,
+        "person.org",
+        "10.9.8.7",
+        "k3y-of-nobody",
+        "/users/",
+        TITLE,
+    )
+    assert [word for word in private if word.encode() in held] == []
+    for word in (b"Botany", b"Fine", b"/written", b"Robot"):
+        assert word in held
+    files = [str(path.relative_to(folder)) for path in folder.glob("files/**/*") if path.is_file()]
+    assert files == ["files/shared/sites/default/files/a.txt"]
+    assert (folder / files[0]).read_bytes() == CONTENT
+
+    state = drupal.begin_with_baseline(2, "third", "third.rehearsal.test")
+    mail = drupal.values["application"]["admin"]["email"]
+    with Browser(state) as visitor:
+        assert visitor.get("/").text == "Another site 11.3.2"
+        assert visitor.get("/node").text == "Botany, Written"
+        assert visitor.get("/texts").text == f"by {mail}, https://third.rehearsal.test/a"
+        assert visitor.get("/sites/default/files/a.txt").content == CONTENT
+        word = drupal.site.run("secret", "admin_password", "--deployment", "third").stdout.strip()
+        assert answer_to(visitor, "editor", word) == "logged in"
+
+    def asked(statement: str) -> str:
+        return drupal.site.on("db1", "mariadb -N drupal", statement, "third")
+
+    assert asked("SELECT uid, name FROM users_field_data ORDER BY uid").split() == [
+        "0",
+        "1",
+        "editor",
+    ]
+    assert asked("SELECT DISTINCT uid FROM node_field_data") == "1\n"
+    assert asked("SELECT roles_target_id FROM user__roles WHERE entity_id = 1") == "administrator\n"
+    # a database cannot be downgraded
+    answers = drupal.folder / "third.yaml"
+    values = yaml.safe_load(answers.read_text())
+    values["application"]["source"]["release"] = drupal.release(1)
+    answers.write_text(yaml.safe_dump(values))
+    refused = drupal.site.run("deploy", answers, "--json", "--yes", check=False)
+    assert refused.returncode != 0
+    assert "the database is of Drupal 11.3.2, the release of 11.3.1" in refused.stderr

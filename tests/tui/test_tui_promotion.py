@@ -254,7 +254,7 @@ def test_what_comes_as_a_release_is_promoted_by_a_backup_that_fits(
     loader.save(answers("demo", "1"), development.home.deployment("demo").answers_file)
     refused: dict[tuple[str, str], str] = (
         {}
-        if kind == "joomla"
+        if kind in ("joomla", "drupal")
         else {
             ("baseline", "1"): f"--by: {kind} has no baselines; take a restore point: --by backup",
         }

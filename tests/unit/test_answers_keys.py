@@ -384,6 +384,17 @@ def test_managed_postgresql_is_for_applications_that_know_it(
     assert [p.key for p in support.unsupported(loads(text, "a.yaml"))] == refused
 
 
+@pytest.mark.parametrize(
+    ("engine", "refused"), [("mariadb", []), ("postgresql", ["database.engine"])]
+)
+def test_drupal_begins_with_a_baseline_where_mariadb_is(engine: str, refused: list[str]) -> None:
+    release = "release: {file: /tmp/release.tar.gz, sha256: " + "a" * 64 + "}"
+    baseline = f"{{kind: baseline, repository: /srv/baseline.git, {release}}}"
+    text = CLOUD.replace("kind: wordpress", "kind: drupal").replace("{kind: fresh}", baseline)
+    text += f"database: {{engine: {engine}}}\n"
+    assert [p.key for p in support.unsupported(loads(text, "a.yaml"))] == refused
+
+
 def test_postgresql_is_for_applications_that_know_it() -> None:
     text = CLOUD + "database: {engine: postgresql}\n"
     own = text.replace("kind: wordpress", "kind: php").replace(

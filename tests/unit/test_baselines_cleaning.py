@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wizard.applications import application
+from wizard.applications.drupal_private import CLEANING as DRUPAL
 from wizard.applications.wordpress_private import CLEANING
 from wizard.baselines.cleaning import Cleaning, Rows, statements
 
@@ -26,6 +27,41 @@ def test_only_rows_of_named_tables_stay_and_what_is_not_the_applications_goes() 
     ]
     kept = statements(cleaning, ["a_orders"], "a_", ["orders"])
     assert "TRUNCATE TABLE `a_orders`" not in kept
+
+
+def test_rows_of_all_tables_that_match_and_of_none_where_what_they_ask_for_is_not() -> None:
+    cleaning = Cleaning(
+        rows=("*",),
+        version="true",
+        deleted=(Rows("post__*", "id NOT IN (SELECT id FROM {prefix}post)"),),
+        changed=(Rows("post", values=(("words", "(SELECT 1 FROM {prefix}gone)"),)),),
+    )
+    made = statements(cleaning, ["a_post", "a_post__text", "a_post__tags", "a_post_log"], "a_")
+    assert made[2:] == [
+        "DELETE FROM `a_post__text` WHERE id NOT IN (SELECT id FROM a_post)",
+        "DELETE FROM `a_post__tags` WHERE id NOT IN (SELECT id FROM a_post)",
+    ]
+    assert statements(cleaning, ["a_post__text"], "a_")[2:] == []
+
+
+def test_accounts_logs_and_what_modules_keep_are_no_part_of_a_drupal_baseline() -> None:
+    for table in ("user__roles", "user__user_picture", "users_data", "sessions", "watchdog",
+                  "cache_config", "webform_submission", "queue", "key_value_expire", "history",
+                  "flood", "field_deleted_data_1a2b3c4d5e"):  # fmt: skip
+        assert not DRUPAL.takes_rows(table)
+    for table in ("node__body", "node_revision__body", "node_r__1a2b3c4d5e", "media_field_data",
+                  "taxonomy_term_data", "taxonomy_term_revision", "menu_link_content_data",
+                  "taxonomy_term_field_revision", "menu_link_content_field_revision"):  # fmt: skip
+        assert DRUPAL.takes_rows(table)
+    for path in ("private/a.txt", "sites/default/files/styles/large/public/a.png",
+                 "sites/default/files/.htaccess", "sites/default/files/pictures/a.png",
+                 "configuration/system.site.yml"):  # fmt: skip
+        assert DRUPAL.leaves_out(path)
+    assert not DRUPAL.leaves_out("sites/default/files/2026-11/film.mp4")
+    made = statements(DRUPAL, ["node__body", "node_field_data", "node_r__1a2b3c4d5e"], "")
+    seen = "(revision_id, langcode) NOT IN (SELECT vid, langcode FROM node_field_data)"
+    for table in ("node__body", "node_r__1a2b3c4d5e"):
+        assert f"DELETE FROM `{table}` WHERE deleted = 1 OR {seen}" in made
 
 
 def test_accounts_orders_and_what_plugins_keep_are_no_part_of_a_wordpress_baseline() -> None:

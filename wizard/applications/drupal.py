@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
+from wizard.applications.drupal_private import CLEANING
 from wizard.applications.released import SCRATCH, Released, written
 from wizard.machines.certificates import DATABASE_TRUST
 from wizard.machines.desired import File, Item
@@ -26,6 +27,7 @@ class Drupal(Released):
 
     kind = "drupal"
     health_path = "/user/login"
+    cleaning = CLEANING
     shared = (_FILES,)
     kept = ("private", "configuration")
     stubs = (("sites/default/settings.php", "<?php\nrequire %s;\n"),)

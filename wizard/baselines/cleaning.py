@@ -6,7 +6,8 @@ patterns are those of shells (`*`, `?`). Conditions and values are SQL of our ow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -20,12 +21,14 @@ PREFIX = "baseline_"
 """Begins the name of every table of a baseline."""
 MARKS = (".revision", ".whole-*", "*/.whole-*", ".new-*", "*/.new-*", "*.log")
 """What releases leave among the files that PHP writes (machines/remote/release.py), and logs."""
+_ASKED = re.compile(r"\{prefix\}(\w+)")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a table, those that `where` says (empty: all); `values` are columns with the SQL that
-    they become. Of an application with those tables only: what is not there is passed over."""
+    """Rows of a table (or of all that match a pattern), those that `where` says (empty: all);
+    `values` are columns with the SQL that they become. Of an application with those tables only:
+    what is not there, or asks a table (`{prefix}TABLE`) that is not, is passed over."""
 
     table: str
     where: str = ""
@@ -43,7 +46,7 @@ class Cleaning:
     paths below the writable folders that are not taken (`*` matches `/` too). `version` is a
     command for the webserver's shell that prints the application's version. `program` is a file of
     the webserver with SQL of the application's own, that cleans the copy before all else; it may
-    be missing.
+    be missing. `engines` understand the SQL.
     """
 
     rows: tuple[str, ...]
@@ -54,6 +57,7 @@ class Cleaning:
     prefixed: tuple[tuple[str, str], ...] = ()
     left_out: tuple[str, ...] = ()
     program: str = ""
+    engines: tuple[str, ...] = ("mariadb", "mysql")
 
     def takes_rows(self, table: str, more: Iterable[str] = ()) -> bool:
         """Say whether the rows of a table (without prefix) are taken; `more`: patterns of those
@@ -89,15 +93,17 @@ def statements(
     def sql(text: str) -> str:
         return text.replace("{prefix}", prefix)
 
-    for rows in cleaning.deleted:
-        if rows.table in own:
-            made.append(f"DELETE FROM {quoted(own[rows.table])} WHERE {sql(rows.where) or '1'}")  # noqa: S608
-    for rows in cleaning.changed:
-        if rows.table in own:
-            new = ", ".join(f"{quoted(column)} = {sql(value)}" for column, value in rows.values)
-            made.append(
-                f"UPDATE {quoted(own[rows.table])} SET {new} WHERE {sql(rows.where) or '1'}"  # noqa: S608
-            )
+    def there(all_rows: Iterable[Rows]) -> Iterator[tuple[str, Rows]]:
+        for rows in all_rows:
+            asked = _ASKED.findall(f"{rows.where} {rows.values}")
+            if own.keys() >= set(asked):
+                yield from ((own[bare], rows) for bare in own if fnmatchcase(bare, rows.table))
+
+    for name, rows in there(cleaning.deleted):
+        made.append(f"DELETE FROM {quoted(name)} WHERE {sql(rows.where) or '1'}")  # noqa: S608
+    for name, rows in there(cleaning.changed):
+        new = ", ".join(f"{quoted(column)} = {sql(value)}" for column, value in rows.values)
+        made.append(f"UPDATE {quoted(name)} SET {new} WHERE {sql(rows.where) or '1'}")  # noqa: S608
     return made
 
 

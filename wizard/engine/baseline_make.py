@@ -110,11 +110,11 @@ def _application(context: Context) -> tuple[Application, Cleaning]:
             why="nobody here knows what of it is private",
             cure="what its code comes from can be shared; its content is in the temporal backups",
         )
-    if plan.of_role(Role.DATABASE) and plan.database_engine == "postgresql":
+    if plan.of_role(Role.DATABASE) and plan.database_engine not in app.cleaning.engines:
         raise NotSupportedError(
-            "there are no baselines with PostgreSQL",
+            f"there are no baselines of {plan.application.kind} with {plan.database_engine}",
             where="database.engine",
-            why="their SQL is MariaDB's",
+            why="what cleans them is other databases' SQL",
             cure="its content is in the temporal backups",
         )
     return app, app.cleaning
