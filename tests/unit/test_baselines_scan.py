@@ -76,6 +76,11 @@ def test_each_kind_is_found_by_name_where_it_stands(kind: str, around: str, tmp_
     assert secret not in "".join(map(str, found))
 
 
+def test_a_secret_in_a_serialised_value_is_found(tmp_path: Path) -> None:
+    (tmp_path / "config.txt").write_text('a:1:{s:8:"password";s:12:"c0rrect-hors";}\n')
+    assert scan(tmp_path) == [Finding("config.txt", 1, "assigned secret")]
+
+
 def test_secrets_of_the_deployment_are_found_however_they_are_written(tmp_path: Path) -> None:
     known = [
         ("database_password", Secret("tr0ub4dor&3 %")),

@@ -61,7 +61,8 @@ FORMS: Mapping[str, re.Pattern[bytes]] = {
     "WordPress session": re.compile(rb"wordpress_(?:logged_in|sec)_[0-9a-f]{32}"),
     "assigned secret": re.compile(
         rb"(?i)(?:passw(?:or)?d|passphrase|secret|api[_-]?key|access[_-]?key|auth[_-]?token|"
-        rb"private[_-]?key|client[_-]?secret)['\"]?\]?\s*(?:=>?|:|,)\s*['\"]"
+        # the last as PHP's serialised values have it
+        rb"private[_-]?key|client[_-]?secret)['\"]?\]?\s*(?:=>?|:|,|;s:\d+:)\s*['\"]"
         rb"(?=[^'\"\s]*[0-9])(?=[^'\"\s]*[A-Za-z])[^'\"\s$<>{}%]{8,}['\"]"
     ),
 }
