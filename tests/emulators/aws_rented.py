@@ -17,10 +17,13 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from tests.emulators.authority import Authority
 from tests.emulators.aws import AwsEmulator, AwsRequest
 from tests.emulators.aws_identity import Key
 from tests.emulators.rented import Feed
-from tests.emulators.rented_database import ROLE, RentedDatabase
+from tests.emulators.rented_database import RentedDatabase
+from tests.emulators.rented_files import RentedFiles
+from tests.emulators.rented_server import ROLE
 from tests.emulators.server import Listening, Reply
 from wizard.lab import addresses
 from wizard.lab.namespaces import OtherNetwork
@@ -46,6 +49,7 @@ class RentedAws(AwsEmulator):
     deployment = "demo"
     feed: Feed | None = None
     server: RentedDatabase | None = None
+    shared: RentedFiles | None = None
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -53,6 +57,7 @@ class RentedAws(AwsEmulator):
         self.metadata: list[Metadata] = []
         self.copies: dict[str, str] = {}
         self._addresses: dict[bytes, bytes] = {}
+        self._public = Authority("A public authority")
 
     def __exit__(self, *given: object) -> None:
         super().__exit__(*given)
@@ -68,6 +73,23 @@ class RentedAws(AwsEmulator):
             known = self._addresses
             body = _ADDRESS.sub(lambda m: b">%s<" % known.get(m[1], m[1]), reply.body)
             return Reply(reply.status, body, reply.headers)
+        return reply
+
+    def _efs(self, request: AwsRequest) -> Reply:
+        reply = super()._efs(request)
+        body = reply.body
+        if request.action == "CreateFileSystem":
+            host = f"{body['FileSystemId']}.efs.{request.region}.amazonaws.com"
+            self.shared = RentedFiles(self.laboratory, self._public, host)
+        elif request.action == "DeleteFileSystem":
+            assert self.shared is not None
+            self.shared.end()
+        elif request.action in ("CreateMountTarget", "DescribeMountTargets"):
+            for target in body.get("MountTargets", [body]):
+                assert self.shared is not None
+                target["IpAddress"] = self.shared.address
+                if not self.shared.ready and target["LifeCycleState"] == "available":
+                    target["LifeCycleState"] = "creating"
         return reply
 
     def begin_instance(self, instance: Any, user_data: str) -> None:
@@ -96,6 +118,9 @@ class RentedAws(AwsEmulator):
         access_key = self.key_of_role(role.name, instance.id)
         key = self.keys[access_key]
         self.metadata.append(Metadata(self._leader(machine.id), role.name, access_key, key))
+        # as every machine trusts who signs for Amazon
+        trusted = "cat >> /etc/ssl/certs/ca-certificates.crt"
+        self.laboratory.enter(machine.id, "sh", "-c", trusted, stdin=self._public.certificate)
 
     def _leader(self, machine: str) -> int:
         """Return the process id of a machine's systemd, once there is one."""
@@ -164,7 +189,7 @@ class RentedAws(AwsEmulator):
 
 
 def _role(name: str) -> Role | None:
-    if name.endswith(".managed-database"):
+    if name.endswith((".managed-database", ".shared-config")):
         return ROLE
     return next((role for role in Role if name.endswith(f".{role}")), None)
 

@@ -12,7 +12,8 @@ import dns.update
 
 from tests.emulators.cloudflare import CloudflareEmulator
 from tests.emulators.digitalocean import DigitalOceanEmulator
-from tests.emulators.rented_database import ROLE, RentedDatabase
+from tests.emulators.rented_database import RentedDatabase
+from tests.emulators.rented_server import ROLE
 from tests.emulators.server import Reply, Request
 from wizard.dns.hosted import ADDRESSES, kind_of
 from wizard.lab import addresses

@@ -3,17 +3,10 @@ its own, with TLS by the vendor's authority and an administrator with no more ri
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any
 
 from tests.emulators.authority import Authority
-from wizard.providers.base import MachineSpec, Resource, ResourceKind
-from wizard.rules import Role
-from wizard.secrets import Secret
-
-ROLE = Role.AUTOSCALER
-"""What it is to the lab's firewall: development mode has no autoscalers."""
+from tests.emulators.rented_server import RentedServer
 
 # what RDS gives its administrator: everything but files, the server itself and others' processes
 _RIGHTS = """SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX,
@@ -55,9 +48,9 @@ systemctl restart postgresql@17-main
 """
 
 
-class RentedDatabase:
-    """A server that `laboratory` runs for the emulated cloud's deployment `demo`. It answers at
-    `host`, which the name server has to know as `address`, some time after this returns.
+class RentedDatabase(RentedServer):
+    """It answers at `host`, which the name server has to know as `address`, some time after this
+    returns.
 
     `tls_alone`: nobody is let in without TLS. PostgreSQL's administrator is of the roles `groups`,
     which the vendor has made, and connects to the database `first`."""
@@ -76,38 +69,15 @@ class RentedDatabase:
         groups: tuple[str, ...] = (),
         first: str = "defaultdb",
     ) -> None:
-        self._laboratory = laboratory
+        super().__init__(laboratory, "managed")
         self._postgresql = postgresql
         self._tls_alone = tls_alone
         self._groups = groups
         self._first = first
         self._given = (authority, host, port, user, password)
-        lab = laboratory.provider
-        self.machine = lab.ensure_machine(
-            MachineSpec(
-                deployment="demo",
-                name="managed",
-                role=ROLE,
-                size="medium",
-                image="debian-13",
-                region="here",
-                network_id=lab.ensure_network("demo").id,
-                user_data=Secret("#cloud-config\n{}\n"),
-            )
-        )
-        self.address = self.machine.private_address
-        self.failure: Exception | None = None
-        self._thread = threading.Thread(target=self._begin, daemon=True)
-        self._thread.start()
+        self.begin()
 
-    @property
-    def ready(self) -> bool:
-        """Say whether it answers."""
-        if self.failure is not None:
-            raise self.failure
-        return not self._thread.is_alive()
-
-    def _begin(self) -> None:
+    def set_up(self) -> None:
         authority, host, port, user, password = self._given
         certificate, key = authority.sign(host)
         values = {
@@ -118,39 +88,22 @@ class RentedDatabase:
             "HOST": "hostssl" if self._tls_alone else "host",
         }
         named = [f"{name}={value}" for name, value in values.items()]
-        end = time.monotonic() + 90
-        try:
-            while True:
-                try:
-                    state = self.enter("systemctl", "is-active", "multi-user.target")
-                    if state.strip() == "active":
-                        break
-                except Exception:
-                    if time.monotonic() > end:
-                        raise
-                time.sleep(0.2)
-            setup = _SETUP_POSTGRESQL if self._postgresql else _SETUP
-            self.enter("env", *named, "sh", "-ec", setup)
-            if self._postgresql:
-                self.sql(f"CREATE ROLE {user} LOGIN CREATEDB CREATEROLE PASSWORD '{password}'")
-                for group in self._groups:
-                    self.sql(f"CREATE ROLE {group} IN ROLE pg_monitor, pg_signal_backend")
-                    self.sql(f"GRANT {group} TO {user}")
-                if self._first == "postgres":
-                    self.sql(f"ALTER DATABASE postgres OWNER TO {user}")
-                else:
-                    self.sql(f"CREATE DATABASE {self._first} OWNER {user}")
-                return
-            self.sql(
-                f"CREATE USER '{user}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL; "
-                f"GRANT {_RIGHTS} ON *.* TO '{user}'@'%' WITH GRANT OPTION"
-            )
-        except Exception as failure:
-            self.failure = failure
-
-    def enter(self, *command: str) -> str:
-        """Run a command on the server."""
-        return str(self._laboratory.enter(self.machine.id, *command))
+        setup = _SETUP_POSTGRESQL if self._postgresql else _SETUP
+        self.enter("env", *named, "sh", "-ec", setup)
+        if self._postgresql:
+            self.sql(f"CREATE ROLE {user} LOGIN CREATEDB CREATEROLE PASSWORD '{password}'")
+            for group in self._groups:
+                self.sql(f"CREATE ROLE {group} IN ROLE pg_monitor, pg_signal_backend")
+                self.sql(f"GRANT {group} TO {user}")
+            if self._first == "postgres":
+                self.sql(f"ALTER DATABASE postgres OWNER TO {user}")
+            else:
+                self.sql(f"CREATE DATABASE {self._first} OWNER {user}")
+            return
+        self.sql(
+            f"CREATE USER '{user}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL; "
+            f"GRANT {_RIGHTS} ON *.* TO '{user}'@'%' WITH GRANT OPTION"
+        )
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Ask the server as its own root; PostgreSQL's about a database of it."""
@@ -162,9 +115,3 @@ class RentedDatabase:
         return self.enter(
             "mariadb", "--skip-ssl", "--batch", "--skip-column-names", "-e", statement
         )
-
-    def end(self) -> None:
-        """Let go of the server."""
-        self._thread.join(120)
-        own = Resource(ResourceKind.MACHINE, self.machine.id, "managed", "demo")
-        self._laboratory.provider.delete(own)
