@@ -1,7 +1,7 @@
 """A small virtual machine that runs a Debian kernel on this computer's own files, read-only.
 
-For what the kernel of a build machine may lack (dm-crypt) and no build machine may do: pulling a
-stick out. The root file system is this computer's, shared over 9p below a tmpfs; what a test
+For what the kernel of a build machine may lack (dm-crypt, NFS) and no build machine may do: pulling
+a stick out. The root file system is this computer's, shared over 9p below a tmpfs; what a test
 changes is gone with the machine, but for its sticks, which are files of the test's.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,8 +33,8 @@ PROGRAMS = (
     "sfdisk",
     "mkfs.vfat",
 )
-_EARLY = ("9p", "9pnet_virtio", "overlay")
-_LATE = (
+_EARLY = ("virtio_pci", "9p", "9pnet_virtio", "overlay")
+_STICKS = (
     "xhci-pci",
     "usb-storage",
     "sd_mod",
@@ -42,8 +44,12 @@ _LATE = (
     "nls_ascii",
     "ext4",
     "dm-crypt",
+    *("aesni-intel", "xts", "algif_skcipher", "crc32c_generic"),
 )
-_CRYPTO = ("aesni-intel", "xts", "algif_skcipher", "crc32c_generic")
+# what the kernel itself asks for when something needs it
+_MODPROBE = """#!/bin/busybox sh
+exec /bin/busybox chroot /root /sbin/modprobe "$@"
+"""
 _INIT = """#!/bin/busybox sh
 B=/bin/busybox
 $B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev
@@ -56,10 +62,27 @@ $B mount -t tmpfs run /root/run
 $B mkdir -p /root/lib/modules; $B mount --bind /root@KEPT@/lib/modules /root/lib/modules
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 for m in @LATE@; do $B chroot /root /sbin/modprobe $m; done
-$B chroot /root @PYTHON@ -u @INSIDE@ @WORDS@ > /root/dev/ttyS0 2>&1 < /root/dev/null
+$B chroot /root @PROGRAM@ > /root/dev/ttyS0 2>&1 < /root/dev/null
 echo "GUEST ENDED $?" > /root/dev/ttyS0
 $B poweroff -f
 """
+
+
+@dataclass(frozen=True)
+class System:
+    """What runs in it and what it needs: kernel modules, words for QEMU."""
+
+    program: tuple[str, ...]
+    modules: tuple[str, ...]
+    qemu: tuple[str, ...]
+
+
+STICKS = System(
+    (str(ROOT / ".venv/bin/python"), "-u", str(Path(__file__).with_name("inside.py"))),
+    _STICKS,
+    # no more than one processor: two make QEMU's emulation trip over the kernel's code patching
+    ("-smp", "1", "-m", "2048", "-nic", "none"),
+)
 
 
 def missing() -> list[str]:
@@ -95,10 +118,10 @@ def _version() -> str:
     return folder.name
 
 
-def _initrd(folder: Path, words: Sequence[str]) -> Path:
+def _initrd(folder: Path, system: System, words: Sequence[str]) -> Path:
     tree = folder / "initrd"
     shutil.rmtree(tree, ignore_errors=True)
-    for name in ("bin", "m", "lower", "rw", "root", "proc", "sys", "dev"):
+    for name in ("bin", "sbin", "m", "lower", "rw", "root", "proc", "sys", "dev"):
         (tree / name).mkdir(parents=True)
     busybox = shutil.which("busybox")
     assert busybox
@@ -119,14 +142,13 @@ def _initrd(folder: Path, words: Sequence[str]) -> Path:
             subprocess.run([*unpack, module], stdout=file, check=True)
     values = {
         "KEPT": str(KEPT),
-        "LATE": " ".join((*_LATE, *_CRYPTO)),
-        "PYTHON": str(ROOT / ".venv/bin/python"),
-        "INSIDE": str(Path(__file__).with_name("inside.py")),
-        "WORDS": " ".join(words),
+        "LATE": " ".join(system.modules),
+        "PROGRAM": shlex.join([*system.program, *words]),
     }
     init = re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], _INIT)
-    (tree / "init").write_text(init)
-    (tree / "init").chmod(0o755)
+    for name, text in (("init", init), ("sbin/modprobe", _MODPROBE)):
+        (tree / name).write_text(text)
+        (tree / name).chmod(0o755)
     names = "\n".join(str(path.relative_to(tree)) for path in tree.rglob("*"))
     packed = subprocess.run(
         ["cpio", "--quiet", "-o", "-H", "newc"],
@@ -141,9 +163,17 @@ def _initrd(folder: Path, words: Sequence[str]) -> Path:
 
 
 class Guest:
-    """A running machine with USB sticks; runs `inside.py WORDS` and powers off."""
+    """A running machine with USB sticks; runs its system's program (`inside.py`) with the words,
+    and powers off."""
 
-    def __init__(self, folder: Path, sticks: Sequence[Path], *words: str, more: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sticks: Sequence[Path],
+        *words: str,
+        more: str = "",
+        system: System = STICKS,
+    ) -> None:
         prepare()
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -157,8 +187,8 @@ class Guest:
         self._process = subprocess.Popen(
             [
                 *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", "max"),
-                *("-smp", "1", "-m", "2048", "-nic", "none", "-display", "none", "-no-reboot"),
-                *("-kernel", str(kernel), "-initrd", str(_initrd(folder, words))),
+                *(*system.qemu, "-display", "none", "-no-reboot"),
+                *("-kernel", str(kernel), "-initrd", str(_initrd(folder, system, words))),
                 *("-append", "console=ttyS0 quiet panic=1 loglevel=3"),
                 *("-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,"
                   "multidevs=remap"),
