@@ -37,7 +37,7 @@ help:
 	@echo 'make demo-stop   take it away again'
 	@echo 'make demo-clean  take away what demos keep for the next time, too'
 	@echo 'make test        lint, types, import contracts, every test'
-	@echo 'make test-image  the tests of the bootable image alone, the long ones too (two hours)'
+	@echo 'make test-image  the tests of the bootable image, and the long ones of all (two hours)'
 	@echo 'make check       the part of it that takes seconds and needs no root'
 	@echo 'make bench       measure a deployment stage by stage, the wizard, backups, production mode'
 
@@ -122,8 +122,8 @@ test: apt-rehearsal apt-test apt-image watches lint types contracts
 	env -u BUILD_USB_HOME BUILD_USB_PICTURES=$(CURDIR)/dist/pictures \
 	  $(VENV)/bin/pytest $(SIDE_BY_SIDE) -m 'not image_long'
 
-test-image: apt-image $(VENV)/installed-dev
-	$(VENV)/bin/pytest -s tests/image tests/stick
+test-image: apt-rehearsal apt-test apt-image watches $(VENV)/installed-dev
+	$(VENV)/bin/pytest -s tests/image tests/stick tests/lab/test_cloud_efs.py
 
 bench: apt-rehearsal apt-test $(VENV)/installed-dev
 	env -u BUILD_USB_HOME $(VENV)/bin/python -m tests.bench
