@@ -14,8 +14,10 @@ cd /etc
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq install --no-install-recommends nfs-ganesha nfs-ganesha-mem stunnel4 >&2
+if ! command -v ganesha.nfsd >/dev/null; then
+  apt-get -qq update
+  apt-get -qq install --no-install-recommends nfs-ganesha nfs-ganesha-mem stunnel4 >&2
+fi
 mkdir -p /srv/export /var/lib/nfs/ganesha
 cat > nfs.conf <<EOF
 NFS_CORE_PARAM {

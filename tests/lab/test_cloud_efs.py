@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,21 @@ cd {root}
 {python} -m pytest -s --color=no -p no:cacheprovider --basetemp=/mnt/tests {test}
 """
 """Makes of a kernel with a root file system what labs need of a computer, and runs the test."""
+FURNISH = """
+printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
+chmod 755 usr/sbin/policy-rc.d
+cp -p etc/resolv.conf resolv.conf
+cat /etc/resolv.conf > etc/resolv.conf
+mount -t proc proc proc
+mount --bind /dev dev
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
+chroot . apt-get -qq update
+chroot . apt-get -qq install --no-install-recommends nfs-ganesha nfs-ganesha-mem stunnel4
+chroot . systemctl --quiet disable nfs-ganesha rpcbind rpcbind.socket stunnel4
+mv resolv.conf etc
+rm usr/sbin/policy-rc.d
+"""
+"""Puts what machines would install into the tree that they stand on."""
 # two processors: machines wait for each other, and QEMU emulates them side by side
 SYSTEM = guest.System(
     ("/bin/sh",),
@@ -57,11 +74,26 @@ def has_nfs() -> bool:
     return known.returncode == 0 or "\tnfs4\n" in Path("/proc/filesystems").read_text()
 
 
+@pytest.fixture
+def furnished(base_tree: Path, tmp_path: Path) -> Iterator[Path]:
+    """A folder with a base tree that has all packages: an emulated computer takes minutes to
+    install them."""
+    copy = tmp_path / "trees" / base_tree.name
+    copy.parent.mkdir()
+    subprocess.run(["cp", "-a", base_tree, copy], check=True)
+    install = ["unshare", "--mount", "sh", "-ec", FURNISH]
+    done = subprocess.run(install, cwd=copy, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"this computer's package sources lack something: {done.stderr}")
+    yield copy.parent
+    shutil.rmtree(copy)
+
+
 @pytest.mark.image_long
 @pytest.mark.skipif(has_nfs(), reason="this computer's kernel has NFS: the test itself runs")
 @pytest.mark.skipif(bool(guest.missing()), reason=f"needs {', '.join(guest.missing())}")
-def test_it_runs_under_a_kernel_with_nfs(base_tree: Path, tmp_path: Path) -> None:
-    values = {"root": guest.ROOT, "python": sys.executable, "base_trees": base_tree.parent}
+def test_it_runs_under_a_kernel_with_nfs(furnished: Path, tmp_path: Path) -> None:
+    values = {"root": guest.ROOT, "python": sys.executable, "base_trees": furnished}
     test = f"{__file__}::{test_a_site_with_its_shared_folder_at_efs.__name__}"
     script = tmp_path / "inside.sh"
     script.write_text(INSIDE.format(**values, test=test))
