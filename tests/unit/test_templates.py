@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,22 @@ def test_a_file_system_is_mounted_over_tls_that_knows_its_name() -> None:
     assert MachineJob.from_plain(json.loads(json.dumps(built.to_plain()))) == built
     (part,) = (p for p in parts(built, FACTS) if p.name == "shared configuration")
     assert part.steps == ()
+
+
+def test_beside_a_file_system_the_bucket_is_mounted_for_who_needs_what_is_in_it() -> None:
+    server = FileSystemSettings("fs-1.efs.here.amazonaws.com", 2049, ("10.0.0.9",))
+    unit, of_bucket = "/etc/systemd/system/build-usb-bucket.service", {}
+    for mode, role in product(("development", "production"), Role):
+        job = machine_job(role=role, mode=mode, file_system=server)
+        job = replace(job, secrets={**job.secrets, "station": Secret("{}")})
+        found = files(parts(job, FACTS))
+        of_bucket[mode, role] = unit in found
+        told = agent_zipapp.machine_config(job)
+        assert ("build-usb-bucket.service" in told["services"]) == (unit in found)
+        assert told["registry"] == ("/srv/bucket" if unit in found else "/srv/shared-config")
+    assert of_bucket == {(mode, role): mode == "production" for mode, role in of_bucket}
+    (program,) = next(p for p in parts(job, FACTS) if p.name == "autoscaler").steps
+    assert "cp /srv/bucket/product/" in program.command
 
 
 def test_shell_scripts_can_be_parsed() -> None:

@@ -61,6 +61,7 @@ class Config:
     address or network, as it was at `build_machine_at` (seconds since 1970; 0: not told), and
     `administrator` the public key (`ssh-ed25519 AAAA…`) whose word counts when it has moved;
     `shared_config` a mount point and `shared_config_unit` the systemd unit that mounts it;
+    `registry` the mount point that the machine's entry goes to;
     `services` are units (patterns allowed) that must be active; `certificate` a PEM file, or empty;
     `files` the file that names the plugins and themes of all webservers that are here, or empty;
     `backup` what this machine backs up; `mail` how people are told, if they are.
@@ -88,6 +89,7 @@ class Config:
     mail: mail.Mail | None = None
     build_machine_at: int = 0
     administrator: str = ""
+    registry: Path = Path("/srv/shared-config")
 
 
 def load(path: Path) -> Config:
@@ -117,9 +119,8 @@ def parse(values: Any) -> Config:
     _network(address)
     build_machine = _text(values, "build_machine")
     _network(build_machine)
-    shared = Path(_text(values, "shared_config"))
-    if not shared.is_absolute() or ".." in shared.parts:
-        raise AgentError("shared_config is not an absolute path")
+    shared = _absolute(values, "shared_config")
+    registry = _absolute(values, "registry") if "registry" in values else shared
     config = Config(
         deployment=_text(values, "deployment"),
         name=_name(values, "name"),
@@ -133,6 +134,7 @@ def parse(values: Any) -> Config:
         peers=tuple(_peer(peer) for peer in _objects(values, "peers")),
         shared_config=shared,
         shared_config_unit=_text(values, "shared_config_unit"),
+        registry=registry,
         hosts=_texts(values, "hosts"),
         services=_texts(values, "services"),
         certificate=_text(values, "certificate", empty=True),
@@ -195,6 +197,13 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise AgentError(f"{text!r} is not an address or network") from error
+
+
+def _absolute(values: dict[str, Any], key: str) -> Path:
+    found = Path(_text(values, key))
+    if not found.is_absolute() or ".." in found.parts:
+        raise AgentError(f"{key} is not an absolute path")
+    return found
 
 
 def _text(values: dict[str, Any], key: str, *, empty: bool = False) -> str:

@@ -51,9 +51,9 @@ def now() -> str:
 
 
 def write(config: Config, values: dict[str, Any], seconds: float = 15.0) -> None:
-    """Put the entry into the shared configuration; AgentError if that does not answer."""
+    """Put the entry where autoscalers look for it; AgentError if that does not answer."""
     data = json.dumps(values).encode()
-    folder = config.shared_config / FOLDER
+    folder = config.registry / FOLDER
 
     def put() -> bytes:
         folder.mkdir(exist_ok=True)
@@ -61,8 +61,8 @@ def write(config: Config, values: dict[str, Any], seconds: float = 15.0) -> None
         return b""
 
     # without this check a lost mount would be written to the disk below it
-    if device_of(config.shared_config) is None:
-        raise AgentError(f"{config.shared_config} is not mounted")
+    if device_of(config.registry) is None:
+        raise AgentError(f"{config.registry} is not mounted")
     apart(str(folder), put, seconds)
 
 

@@ -19,7 +19,7 @@ from wizard.engine.graph import Reporter, Step
 from wizard.errors import MachineError, UsageError
 from wizard.machines.certificates import DATABASE_TRUST
 from wizard.machines.job import DatabaseSettings
-from wizard.machines.places import SHARED_CONFIG, SITE
+from wizard.machines.places import BUCKET, SHARED_CONFIG, SITE
 from wizard.rules import Role
 from wizard.secrets import Secret, generate
 
@@ -204,8 +204,9 @@ def bring(context: Context, machine: str, _report: Reporter) -> str:
             return "is there"
         made = ssh.run(client, ("install", "-d", "-m", "0700", f"{SITE}/archives"))
         if context.plan.mode == "production":
+            bucket = BUCKET if context.plan.file_system else SHARED_CONFIG
             copied = ssh.run(
-                client, ("cp", f"{SHARED_CONFIG}/{FOLDER}{name}", f"{there}.new"), seconds=300
+                client, ("cp", f"{bucket}/{FOLDER}{name}", f"{there}.new"), seconds=300
             )
             made = copied if copied[0] else made
         else:

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import wizard
 from wizard.applications import application
-from wizard.machines import backups, mail, postgresql, uploads
+from wizard.machines import backups, mail, postgresql, shared_config, uploads
 from wizard.machines.job import MachineJob
-from wizard.machines.places import MARKER, SHARED_CONFIG, SHARED_CONFIG_UNIT, TLS, UPLOADS_UNIT
+from wizard.machines.places import (
+    BUCKET,
+    BUCKET_UNIT,
+    MARKER,
+    SHARED_CONFIG,
+    SHARED_CONFIG_UNIT,
+    TLS,
+    UPLOADS_UNIT,
+)
 from wizard.rules import Role
 
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
@@ -56,8 +65,11 @@ def build() -> bytes:
     return _SHEBANG + packed.getvalue()
 
 
-def _uploads(job: MachineJob) -> tuple[str, ...]:
-    return (UPLOADS_UNIT,) if uploads.place(job) else ()
+def _mounts(job: MachineJob) -> Iterator[str]:
+    if shared_config.bucket_at(job) == BUCKET:
+        yield BUCKET_UNIT
+    if uploads.place(job):
+        yield UPLOADS_UNIT
 
 
 def _files(job: MachineJob) -> str:
@@ -92,7 +104,8 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
         "edge": job.edge and {"url": job.edge.url, "networks": list(job.edge.networks)},
         "shared_config": SHARED_CONFIG,
         "shared_config_unit": SHARED_CONFIG_UNIT,
-        "services": ["cron.service", "ssh.service", *_services(job), *_uploads(job)],
+        "registry": shared_config.bucket_at(job),
+        "services": ["cron.service", "ssh.service", *_services(job), *_mounts(job)],
         "certificate": (f"{TLS}/current/fullchain.pem" if job.role is Role.WEBSERVER else ""),
         "files": _files(job),
         "backup": backups.agent_config(job),

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from wizard.machines.desired import Facts, File, Folder, Part, Step
 from wizard.machines.job import MachineJob
-from wizard.machines.places import PROGRAM, SHARED_CONFIG, STATION
+from wizard.machines.places import PROGRAM, STATION
+from wizard.machines.shared_config import bucket_at
 from wizard.machines.templates import render
 
 
 def parts(job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
     """Return the parts of an autoscaler."""
     install = render(
-        "autoscaler/install.sh.j2", program=PROGRAM, digest=job.product, shared=SHARED_CONFIG
+        "autoscaler/install.sh.j2", program=PROGRAM, digest=job.product, shared=bucket_at(job)
     )
     return (
         Part(

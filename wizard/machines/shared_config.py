@@ -8,7 +8,13 @@ from __future__ import annotations
 from wizard.machines import peers
 from wizard.machines.desired import File, Folder, Handler, Part, Step
 from wizard.machines.job import BucketSettings, FileSystemSettings, MachineJob
-from wizard.machines.places import OURS, SHARED_CONFIG, SHARED_CONFIG_UNIT
+from wizard.machines.places import (
+    BUCKET,
+    BUCKET_UNIT,
+    OURS,
+    SHARED_CONFIG,
+    SHARED_CONFIG_UNIT,
+)
 from wizard.machines.templates import render
 from wizard.secrets import Secret
 
@@ -17,26 +23,40 @@ FILE_SYSTEM_PACKAGES = ("stunnel4",)
 
 _PASSWORD_FILE = f"{OURS}/s3fs-password"
 _STUNNEL = f"{OURS}/shared-config-stunnel.conf"
-_UNIT = f"/etc/systemd/system/{SHARED_CONFIG_UNIT}"
-_MOUNT = "mount-shared-config"
 
 
 def part(job: MachineJob) -> Part:
-    """Return what mounts the shared configuration."""
-    files, steps = _file_system(job, job.file_system) if job.file_system else (_bucket(job), ())
+    """Return what mounts the shared configuration, and the bucket where that is none."""
+    mounted = [(SHARED_CONFIG_UNIT, SHARED_CONFIG)]
+    steps: tuple[Step, ...] = ()
+    if job.file_system is None:
+        files = _bucket(job, SHARED_CONFIG_UNIT, SHARED_CONFIG)
+    else:
+        files, steps = _file_system(job, job.file_system)
+        if bucket_at(job) == BUCKET:
+            mounted.append((BUCKET_UNIT, BUCKET))
+            files += _bucket(job, BUCKET_UNIT, BUCKET)
+    units = tuple(unit for unit, _ in mounted)
     return Part(
         "shared configuration",
         items=(Folder(OURS, mode=0o700), *files),
-        handlers=(
+        handlers=tuple(
             Handler(
-                _MOUNT,
-                f"mkdir -p {SHARED_CONFIG}; systemctl daemon-reload"
-                f" && systemctl restart {SHARED_CONFIG_UNIT}",
-            ),
+                f"mount-{unit}",
+                f"mkdir -p {place}; systemctl daemon-reload && systemctl restart {unit}",
+            )
+            for unit, place in mounted
         ),
-        services=(SHARED_CONFIG_UNIT,),
+        services=units,
         steps=steps,
     )
+
+
+def bucket_at(job: MachineJob) -> str:
+    """Return where the machine has what is in the bucket: what the build machine and autoscalers
+    leave there, their program and code, and each machine's word. In development mode none is."""
+    apart = job.file_system is not None and job.mode == "production"
+    return BUCKET if apart else SHARED_CONFIG
 
 
 def mount_options(bucket: BucketSettings) -> list[str]:
@@ -61,20 +81,20 @@ def mount_options(bucket: BucketSettings) -> list[str]:
     return options
 
 
-def _bucket(job: MachineJob) -> tuple[File, ...]:
-    bucket = job.bucket
-    unit = render(
+def _bucket(job: MachineJob, unit: str, place: str) -> tuple[File, ...]:
+    bucket, handlers = job.bucket, (f"mount-{unit}",)
+    text = render(
         "common/shared-config.service.j2",
         bucket=bucket,
         what="Shared configuration of the deployment",
-        mount_point=SHARED_CONFIG,
+        mount_point=place,
         options=mount_options(bucket),
     )
     passwords: tuple[File, ...] = ()
     if bucket.access_key:
         password = f"{bucket.access_key}:{job.secrets['storage_secret_key'].reveal()}\n"
-        passwords = (File(_PASSWORD_FILE, Secret(password), mode=0o600, handlers=(_MOUNT,)),)
-    return (*passwords, File(_UNIT, unit, handlers=(_MOUNT,)))
+        passwords = (File(_PASSWORD_FILE, Secret(password), mode=0o600, handlers=handlers),)
+    return (*passwords, File(f"/etc/systemd/system/{unit}", text, handlers=handlers))
 
 
 def _file_system(
@@ -82,6 +102,7 @@ def _file_system(
 ) -> tuple[tuple[File, ...], tuple[Step, ...]]:
     """Return what mounts NFS 4.1 through stunnel. The kernel's client is given all that it needs
     to know, so that neither rpcbind nor any other service of nfs-common has to run."""
+    handlers = (f"mount-{SHARED_CONFIG_UNIT}",)
     stunnel = render("common/shared-config-stunnel.conf.j2", server=server)
     unit = render(
         "common/shared-config-nfs.service.j2", mount_point=SHARED_CONFIG, stunnel=_STUNNEL
@@ -94,8 +115,8 @@ def _file_system(
         secret_input=Secret(peers.of_job(job).decode()),
     )
     files = (
-        File(_STUNNEL, stunnel, handlers=(_MOUNT,)),
-        File(_UNIT, unit, handlers=(_MOUNT,)),
+        File(_STUNNEL, stunnel, handlers=handlers),
+        File(f"/etc/systemd/system/{SHARED_CONFIG_UNIT}", unit, handlers=handlers),
     )
     return files, (announce,) if server.announces else ()
 

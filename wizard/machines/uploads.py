@@ -9,8 +9,8 @@ from __future__ import annotations
 from wizard.applications import application
 from wizard.machines.desired import File, Folder, Handler, Part
 from wizard.machines.job import MachineJob
-from wizard.machines.places import SHARED_CONFIG, SITE, UPLOADS_UNIT
-from wizard.machines.shared_config import mount_options
+from wizard.machines.places import SITE, UPLOADS_UNIT
+from wizard.machines.shared_config import bucket_at, mount_options
 from wizard.machines.templates import render
 from wizard.rules import Role
 
@@ -54,7 +54,7 @@ def parts(job: MachineJob) -> tuple[Part, ...]:
                     mount,
                     # s3fs mounts no folder that is not there, nor over files (a release of before
                     # there were such folders has left its mark)
-                    f"mkdir -p {SHARED_CONFIG}/{FOLDER}; mountpoint -q {path}"
+                    f"mkdir -p {bucket_at(job)}/{FOLDER}; mountpoint -q {path}"
                     f" || rm -f {path}/.revision; systemctl daemon-reload"
                     f" && systemctl restart {UPLOADS_UNIT}",
                 ),
