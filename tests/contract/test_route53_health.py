@@ -13,6 +13,7 @@ from tests.emulators.route53 import Route53Emulator
 from wizard.dns.base import Health, RecordSet
 from wizard.dns.route53 import Route53
 from wizard.errors import ProviderError, TransientError
+from wizard.operations.status import served
 from wizard.secrets import Secret
 
 ZONE = "example.org"
@@ -80,7 +81,10 @@ def test_names_share_the_check_of_an_address_and_the_last_one_gives_it_up(api: A
     assert dns.unused_checks("demo") == []
     assert dns.sweep("demo") == 0
     dns.delete_record("demo", alias.name)
-    assert set(dns.unused_checks("demo")) == set(api.checks.held)
+    unused = dns.unused_checks("demo")
+    assert set(unused) == set(api.checks.held)
+    told = "health checks of no webserver, paid for until the next deploy: 2"
+    assert served(dns.records("demo"), len(unused)) == f"no records; {told}"
     assert dns.sweep("demo") == 2
     assert api.checks.held == {}
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from wizard.answers.model import Answers
+from wizard.dns.base import RecordSet
 from wizard.engine import agents, letting_in, verify
 from wizard.engine import open as engine_open
 from wizard.engine.state import MachineState, State
@@ -289,9 +290,15 @@ def _dns(
         unused = len(dns.unused_checks(state.deployment)) if answers.dns.health_checked else 0
     except BuildUsbError as error:
         return "cannot be asked", [f"DNS: {error.what}: {error.why}"]
-    text = "; ".join(f"{r.name} -> {', '.join(r.addresses)}" for r in records)
+    missing = set(state.hosts) - {record.name for record in records}
+    problems = [f"DNS: no record of ours for {name}" for name in sorted(missing)]
+    return served(records, unused), problems
+
+
+def served(records: Sequence[RecordSet], unused: int) -> str:
+    """Return in words what DNS says, and how many health checks are of no webserver any more."""
+    parts = [f"{r.name} -> {', '.join(r.addresses)}" for r in records] or ["no records"]
     if unused:
         # of webservers that autoscalers have replaced: they may delete none
-        text += f"; health checks of no webserver, paid for until the next deploy: {unused}"
-    missing = set(state.hosts) - {record.name for record in records}
-    return text or "no records", [f"DNS: no record of ours for {name}" for name in sorted(missing)]
+        parts.append(f"health checks of no webserver, paid for until the next deploy: {unused}")
+    return "; ".join(parts)
