@@ -27,6 +27,7 @@ from tests.emulators.rented_server import ROLE
 from tests.emulators.server import Listening, Reply
 from wizard.lab import addresses
 from wizard.lab.namespaces import OtherNetwork
+from wizard.machines.places import SHARED_CONFIG_UNIT
 from wizard.providers.base import MachineSpec, Resource, ResourceKind
 from wizard.rules import ANYONE, Role, Rule, Source, from_networks, from_role
 from wizard.secrets import Secret
@@ -135,6 +136,9 @@ class RentedAws(AwsEmulator):
     def end_instance(self, instance: Any) -> None:
         machine = self.machines[instance.id]
         lab = self.laboratory.provider
+        if self.shared is not None:
+            # shut down, as Amazon does it: this computer's kernel would wait for the server
+            self.laboratory.enter(machine, "systemctl", "stop", SHARED_CONFIG_UNIT)
         lab.delete(Resource(ResourceKind.MACHINE, machine, machine, self.deployment))
 
     def begin_image(self, image: Any, instance: str) -> None:
