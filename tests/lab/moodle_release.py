@@ -107,24 +107,53 @@ $DB->query("CREATE TABLE {$CFG->prefix}config (name VARCHAR(99) PRIMARY KEY, val
 $DB->query("CREATE TABLE {$CFG->prefix}user (id $NUMBERED PRIMARY KEY,
     auth VARCHAR(20) NOT NULL DEFAULT 'manual', confirmed INT NOT NULL DEFAULT 0,
     suspended INT NOT NULL DEFAULT 0, deleted INT NOT NULL DEFAULT 0, mnethostid INT NOT NULL,
-    username VARCHAR(99) NOT NULL, password TEXT NOT NULL, email VARCHAR(99) NOT NULL)");
-$DB->query("CREATE TABLE {$CFG->prefix}course
-    (id $NUMBERED PRIMARY KEY, fullname TEXT, summary TEXT)");
-$DB->query("CREATE TABLE {$CFG->prefix}block_instances
-    (id $NUMBERED PRIMARY KEY, configdata TEXT)");
-$DB->query("CREATE TABLE {$CFG->prefix}files (id $NUMBERED PRIMARY KEY,
-    contenthash VARCHAR(40), pathnamehash VARCHAR(40), filename VARCHAR(255))");
+    username VARCHAR(99) NOT NULL, password VARCHAR(255) NOT NULL DEFAULT '',
+    firstname VARCHAR(99) NOT NULL DEFAULT '', lastname VARCHAR(99) NOT NULL DEFAULT '',
+    email VARCHAR(99) NOT NULL DEFAULT '', lastip VARCHAR(45) NOT NULL DEFAULT '',
+    secret VARCHAR(15) NOT NULL DEFAULT '')");
+foreach ([
+    "course (id $NUMBERED PRIMARY KEY, format VARCHAR(21) NOT NULL DEFAULT 'topics', fullname TEXT,
+        shortname TEXT, summary TEXT, defaultgroupingid INT NOT NULL DEFAULT 0)",
+    "modules (id $NUMBERED PRIMARY KEY, name VARCHAR(20) NOT NULL)",
+    "course_modules (id $NUMBERED PRIMARY KEY, course INT NOT NULL, module INT NOT NULL,
+        instance INT NOT NULL, groupingid INT NOT NULL DEFAULT 0,
+        deletioninprogress INT NOT NULL DEFAULT 0)",
+    "context (id $NUMBERED PRIMARY KEY, contextlevel INT NOT NULL, instanceid INT NOT NULL)",
+    "block_instances (id $NUMBERED PRIMARY KEY, blockname VARCHAR(40) NOT NULL DEFAULT 'html',
+        parentcontextid INT NOT NULL DEFAULT 1, configdata TEXT)",
+    "files (id $NUMBERED PRIMARY KEY, contenthash VARCHAR(40), pathnamehash VARCHAR(40) UNIQUE,
+        contextid INT NOT NULL, component VARCHAR(100) NOT NULL, filearea VARCHAR(50) NOT NULL,
+        itemid INT NOT NULL, filepath VARCHAR(255) NOT NULL, filename VARCHAR(255) NOT NULL,
+        userid INT, source TEXT, author VARCHAR(255), referencefileid INT)",
+    "page (id $NUMBERED PRIMARY KEY, course INT NOT NULL, name TEXT, content TEXT)",
+    "enrol (id $NUMBERED PRIMARY KEY, enrol VARCHAR(20) NOT NULL, status INT NOT NULL DEFAULT 0,
+        courseid INT NOT NULL, password VARCHAR(50), customint5 INT)",
+    "user_enrolments (id $NUMBERED PRIMARY KEY, enrolid INT NOT NULL, userid INT NOT NULL)",
+    "assign_submission (id $NUMBERED PRIMARY KEY, userid INT NOT NULL, status VARCHAR(99))",
+    "config_plugins (id $NUMBERED PRIMARY KEY, plugin VARCHAR(100) NOT NULL,
+        name VARCHAR(100) NOT NULL, value TEXT NOT NULL)",
+] as $table) {
+    $DB->query("CREATE TABLE {$CFG->prefix}$table");
+}
+foreach (['page', 'lti'] as $name) {
+    $DB->execute_query("INSERT INTO {$CFG->prefix}modules (name) VALUES (?)", [$name]);
+}
+$DB->query("INSERT INTO {$CFG->prefix}context (contextlevel, instanceid) VALUES (10, 0)");
+$DB->execute_query("INSERT INTO {$CFG->prefix}course (format, fullname, shortname, summary)
+    VALUES ('site', ?, ?, '')", [$options['fullname'], $options['shortname']]);
 $DB->query("CREATE TABLE {$CFG->prefix}sessions (sid VARCHAR(99) PRIMARY KEY)");
 $DB->query("CREATE TABLE {$CFG->prefix}cache_filters (md5key VARCHAR(32), rawtext TEXT)");
+$DB->execute_query("INSERT INTO {$CFG->prefix}user
+    (confirmed, mnethostid, username, password) VALUES (1, 1, 'guest', ?)",
+    [password_hash('guest', PASSWORD_DEFAULT)]);
 $DB->execute_query("INSERT INTO {$CFG->prefix}user
     (confirmed, mnethostid, username, password, email) VALUES (1, 1, ?, ?, ?)",
     [$options['adminuser'], password_hash($options['adminpass'], PASSWORD_DEFAULT),
     $options['adminemail']]);
 $add = "INSERT INTO {$CFG->prefix}config VALUES (?, ?)";
-$DB->execute_query($add, ['fullname', $options['fullname']]);
 $DB->execute_query($add, ['version', code_version($CFG)]);
 $DB->execute_query($add, ['mnet_localhost_id', '1']);
-$DB->execute_query($add, ['siteadmins', '1']);
+$DB->execute_query($add, ['siteadmins', '2']);
 $name = parse_url($CFG->wwwroot, PHP_URL_HOST);
 $DB->execute_query($add, ['siteidentifier', bin2hex(random_bytes(16)) . $name]);
 $DB->execute_query($add, ['rolesactive', '1']);
@@ -135,10 +164,18 @@ if (isset($_SERVER['REMOTE_ADDR'])) { exit(1); }
 require dirname(__DIR__, 2) . '/config.php';
 if ((int) ini_get('max_input_vars') < 5000) { echo "max_input_vars is too low\n"; exit(1); }
 in_array('--non-interactive', $_SERVER['argv'], true) || exit(1);
+if (code_version($CFG) < stored($DB, $CFG, 'version')) {
+    fwrite(STDERR, "The code you are using is OLDER than the version that made these databases!\n");
+    exit(1);
+}
 if (stored($DB, $CFG, 'version') === code_version($CFG)) { echo "No upgrade needed\n"; exit(0); }
 $DB->execute_query("UPDATE {$CFG->prefix}config SET value = ? WHERE name = 'version'",
     [code_version($CFG)]);
 BREAKS
+// it goes on in the name of the first administrator
+$first = $DB->execute_query("SELECT id FROM {$CFG->prefix}user WHERE id = ?",
+    [(int) $CFG->siteadmins]);
+$first->num_rows || exit(1);
 exit(0);
 """
 BROKEN = r"""$DB->query("DROP TABLE {$CFG->prefix}course");
@@ -156,7 +193,8 @@ if (isset($_POST['username'])) {
     $DB->execute_query("INSERT INTO {$CFG->prefix}sessions VALUES (?)", [bin2hex(random_bytes(9))]);
     exit('logged in');
 }
-echo stored($DB, $CFG, 'fullname'), ' ', $CFG->wwwroot;
+$site = $DB->query("SELECT fullname FROM {$CFG->prefix}course WHERE format = 'site'");
+echo $site->fetch_row()[0], ' ', $CFG->wwwroot;
 echo '<form method="post"><input name="username"><input type="password" name="password"></form>';
 """
 COURSE = """<?php
@@ -173,19 +211,37 @@ if (isset($_POST['fullname'])) {
     is_dir($folder) || mkdir($folder, $CFG->directorypermissions, true);
     move_uploaded_file($_FILES['file']['tmp_name'], "$folder/$digest");
     $name = "page of {$_SERVER['HTTP_HOST']}.html";
-    $DB->execute_query("INSERT INTO {$CFG->prefix}files (contenthash, pathnamehash, filename)
-        VALUES (?, ?, ?)", [$digest, sha1("/2/course/summary/0/$name"), $name]);
+    $DB->execute_query("INSERT INTO {$CFG->prefix}files (contenthash, pathnamehash, contextid,
+        component, filearea, itemid, filepath, filename, userid, author)
+        VALUES (?, ?, 1, 'course', 'summary', 0, '/', ?, 2, 'Admin User')",
+        [$digest, sha1("/1/course/summary/0/$name"), $name]);
     exit($digest);
 }
 if (isset($_GET['summaries'])) {
-    $found = $DB->query("SELECT summary FROM {$CFG->prefix}course ORDER BY id")->fetch_all();
+    $found = $DB->query("SELECT summary FROM {$CFG->prefix}course
+        WHERE format <> 'site' ORDER BY id")->fetch_all();
     $blocks = $DB->query("SELECT configdata FROM {$CFG->prefix}block_instances ORDER BY id");
     foreach ($blocks->fetch_all() as $block) {
         $found[] = [unserialize(base64_decode($block[0]))->text];
     }
     exit(implode("\n", array_column($found, 0)));
 }
-$names = $DB->query("SELECT fullname FROM {$CFG->prefix}course ORDER BY id")->fetch_all();
+if (isset($_GET['pages'])) {
+    $found = $DB->query("SELECT p.content FROM {$CFG->prefix}course_modules c
+        JOIN {$CFG->prefix}modules m ON m.id = c.module AND m.name = 'page'
+        JOIN {$CFG->prefix}page p ON p.id = c.instance ORDER BY c.id")->fetch_all();
+    exit(implode("\n", array_column($found, 0)));
+}
+if (isset($_GET['files'])) {
+    foreach ($DB->query("SELECT pathnamehash, contenthash, filename FROM {$CFG->prefix}files
+        ORDER BY id")->fetch_all() as [$place, $digest, $name]) {
+        // as it looks for a file: by the digest of where it is
+        echo sha1("/1/course/summary/0/$name") === $place ? $digest : 'lost', ' ';
+    }
+    exit;
+}
+$names = $DB->query("SELECT fullname FROM {$CFG->prefix}course
+    WHERE format <> 'site' ORDER BY id")->fetch_all();
 echo implode(', ', array_column($names, 0));
 """
 USERS = """<?php

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -18,6 +19,32 @@ from tests.lab.test_own_code import files_of
 pytestmark = pytest.mark.lab
 CONTENT = bytes(range(256)) * 4096
 SUMMARY = '<a href="https://OLD/pluginfile.php/x">see</a> not-OLD a@OLD'
+PLANT = f"""INSERT INTO PREFIX_user (id, mnethostid, username, email, firstname, lastname, lastip)
+  VALUES (5, 1, 'jo', 'jo@person.org', 'Jo Doe', 'Doe', '10.9.8.7');
+INSERT INTO PREFIX_page VALUES (1, 2, 'Written', 'by jo@person.org, https://COPY/b');
+INSERT INTO PREFIX_course_modules (id, course, module, instance)
+  SELECT 1, 2, id, 1 FROM PREFIX_modules WHERE name = 'page';
+INSERT INTO PREFIX_course_modules (id, course, module, instance)
+  SELECT 2, 2, id, 1 FROM PREFIX_modules WHERE name = 'lti';
+INSERT INTO PREFIX_context VALUES (7, 30, 5), (8, 70, 1), (9, 70, 2);
+INSERT INTO PREFIX_block_instances (blockname, parentcontextid, configdata) VALUES
+  ('html', 7, 'Hush'), ('rss_client', 1, 'Hush');
+INSERT INTO PREFIX_enrol VALUES (1, 'manual', 0, 2, NULL, NULL), (2, 'self', 0, 2, 'Hush', 3),
+  (3, 'lti', 0, 2, NULL, NULL);
+INSERT INTO PREFIX_user_enrolments VALUES (1, 1, 5);
+INSERT INTO PREFIX_assign_submission VALUES (1, 5, 'Hush');
+INSERT INTO PREFIX_files (contenthash, pathnamehash, contextid, component, filearea, itemid,
+  filepath, filename) VALUES
+  ('{"0" * 40}', 'a', 7, 'user', 'private', 0, '/', 'Hush.txt'),
+  ('{"0" * 40}', 'b', 1, 'user', 'draft', 0, '/', 'Hush.txt'),
+  ('{"0" * 40}', 'c', 9, 'mod_lti', 'intro', 0, '/', 'Hush.txt'),
+  ('{"0" * 40}', 'd', 8, 'backup', 'activity', 0, '/', 'Hush.mbz');
+INSERT INTO PREFIX_config VALUES ('smtppass', 'k3y-of-nobody'), ('passwordpolicy', '1'),
+  ('supportname', 'Jo Doe'), ('tokenduration', '7257600');
+INSERT INTO PREFIX_config_plugins (plugin, name, value) VALUES
+  ('mnet', 'openssl', 'k3y-of-nobody'), ('auth_ldap', 'host_url', 'Hush'),
+  ('aiprovider_open', 'apikey', 'k3y-of-nobody');
+"""
 SERVICE = "PGSERVICEFILE=/etc/build-usb/database-service.conf"
 
 
@@ -84,7 +111,7 @@ def test_moodle_is_installed_upgraded_and_back_when_an_upgrade_fails(moodle: Rel
         version = site.on(
             "db1",
             "mariadb -N moodle",
-            "SELECT value FROM $TABLE".replace("$TABLE", _config(moodle)),
+            "SELECT value FROM $TABLE".replace("$TABLE", _config(site.on)),
         )
         assert "2025041402.00" in version
 
@@ -107,14 +134,80 @@ def test_moodle_is_installed_upgraded_and_back_when_an_upgrade_fails(moodle: Rel
     answers = moodle.folder / "copy.yaml"
     answers.write_text(yaml.safe_dump(live))
     promote = ("promote", "demo", answers, "--yes", "--json")
-    assert "moodle has no baselines" in site.run(*promote, check=False).stderr
     examined = site.run(*promote, "--by", "backup", "--until", "check-test")
     assert "logging in works" in examined.stdout
     site.run("promote", "demo", "--undo", "--yes", "--json")
+    becomes_a_baseline(moodle)
 
 
-def _config(moodle: Released) -> str:
-    tables = moodle.site.on("db1", "mariadb -N moodle", "SHOW TABLES").split()
+def becomes_a_baseline(moodle: Released) -> None:
+    """See that a baseline of a copy holds nobody and nothing private, and is a site again."""
+    moodle.site.run("backup")
+    moodle.begin(2, "editor")
+    prefix = _config(moodle.in_copy).removesuffix("config")
+    with Browser(moodle.copy()) as visitor:
+        course = {"fullname": "Zoology", "summary": f"https://{COPY}/a, jo@person.org"}
+        file = f"see https://{COPY}/".encode() + CONTENT
+        made = visitor.client.post("/course/index.php", data=course, files={"file": file})
+        name = made.text
+    moodle.in_copy("db1", "mariadb moodle", PLANT.replace("PREFIX_", prefix).replace("COPY", COPY))
+    moodle.in_copy("web1", "echo Hush > /srv/site/shared/moodledata/filedir/" + "0" * 40)
+    done = moodle.site.run("baseline", "create", "copy", "--licence", "GPL-2.0-or-later")
+    assert "nothing was found" in done.stderr, done.stderr[-3000:]
+    assert "assign_submission" in done.stderr
+    folder = moodle.site.home / "baselines" / "copy"
+    manifest = json.loads((folder / "baseline.json").read_text())
+    assert (manifest["application"], manifest["application_version"]) == ("moodle", "5.0.2")
+    rows = b"".join(path.read_bytes() for path in folder.glob("database/*"))
+    files = {path.name: path.read_bytes() for path in folder.glob("files/**/*") if path.is_file()}
+    private = ("editor", "$2y$", "Hush", "Jo Doe", "Admin User", COPY, "person.org", "10.9.8.7",
+               "k3y-of-nobody", "My first site")  # fmt: skip
+    assert [word for word in private if word.encode() in rows] == []
+    assert b"passwordpolicy" in rows
+    # files stay as they are: they are found by what is in them
+    assert files == {hashlib.sha1(data).hexdigest(): data for data in (CONTENT, file)}
+
+    state = moodle.begin_with_baseline(2, "third", "third.rehearsal.test")
+    third = "third.rehearsal.test"
+    mail = moodle.values["application"]["admin"]["email"]
+    with Browser(state) as visitor:
+        assert visitor.get("/login/index.php").text.startswith("Another site https://")
+        assert visitor.get("/course/index.php").text == "Botany, Zoology"
+        summary = f"https://{third}/a, {mail}"
+        # in a text, and in a block, where it is packed
+        assert visitor.get("/course/index.php?summaries").text == f"\n{summary}\n\n{summary}"
+        assert visitor.get("/course/index.php?pages").text == f"by {mail}, https://{third}/b"
+        assert visitor.get(f"/pluginfile.php/{name}/a.bin").content == file
+        assert visitor.get("/course/index.php?files").text.split()[1] == name
+        assert "lost" not in visitor.get("/course/index.php?files").text
+        word = moodle.site.run("secret", "admin_password", "--deployment", "third").stdout.strip()
+        login = {"username": "editor", "password": word}
+        assert visitor.client.post("/login/index.php", data=login).text == "logged in"
+
+    def asked(statement: str) -> str:
+        own = _config(lambda *order: moodle.site.on(*order, "third")).removesuffix("config")
+        statement = statement.replace("PREFIX_", own)
+        return moodle.site.on("db1", "mariadb -N moodle", statement, "third")
+
+    assert asked("SELECT id, username FROM PREFIX_user ORDER BY id") == "1\tguest\n2\teditor\n"
+    assert asked("SELECT value FROM PREFIX_config WHERE name = 'siteadmins'") == "2\n"
+    assert asked("SELECT DISTINCT userid FROM PREFIX_files") == "2\n"
+    assert asked("SELECT enrol, status FROM PREFIX_enrol") == "manual\t0\nself\t1\n"
+    assert asked("SELECT contextlevel, instanceid FROM PREFIX_context ORDER BY id").split() == [
+        "10", "0", "70", "1",
+    ]  # fmt: skip
+    # a database cannot be downgraded
+    answers = moodle.folder / "third.yaml"
+    values = yaml.safe_load(answers.read_text())
+    values["application"]["source"]["release"] = moodle.release(1)
+    answers.write_text(yaml.safe_dump(values))
+    refused = moodle.site.run("deploy", answers, "--json", "--yes", check=False)
+    assert refused.returncode != 0
+    assert "is OLDER than the version that made these databases" in refused.stderr
+
+
+def _config(on: Callable[[str, str, str], str]) -> str:
+    tables = on("db1", "mariadb -N moodle", "SHOW TABLES").split()
     return next(table for table in tables if table.endswith("_config"))
 
 
@@ -169,7 +262,7 @@ def test_moodle_keeps_its_data_in_postgresql_too(moodle: Released) -> None:
         own = {"username": "keeper", "password": moodle.secret("admin_password")}
         assert visitor.client.post("/login/index.php", data=own).text == "logged in"
         admins = f"SELECT value FROM {got[1]}config WHERE name = 'siteadmins'"
-        assert moodle.in_copy("db1", psql, admins).strip() == "1,2"
+        assert moodle.in_copy("db1", psql, admins).strip() == "2,3"
         # once: a newer release has a restore point of its own, and who is logged in stays so
         assert "is what was before" in moodle.begin(3, "keeper").stdout
         assert moodle.in_copy("db1", psql, sessions).strip() == "2"

@@ -384,13 +384,16 @@ def test_managed_postgresql_is_for_applications_that_know_it(
     assert [p.key for p in support.unsupported(loads(text, "a.yaml"))] == refused
 
 
+@pytest.mark.parametrize("kind", ["drupal", "moodle"])
 @pytest.mark.parametrize(
     ("engine", "refused"), [("mariadb", []), ("postgresql", ["database.engine"])]
 )
-def test_drupal_begins_with_a_baseline_where_mariadb_is(engine: str, refused: list[str]) -> None:
+def test_a_release_begins_with_a_baseline_where_mariadb_is(
+    kind: str, engine: str, refused: list[str]
+) -> None:
     release = "release: {file: /tmp/release.tar.gz, sha256: " + "a" * 64 + "}"
     baseline = f"{{kind: baseline, repository: /srv/baseline.git, {release}}}"
-    text = CLOUD.replace("kind: wordpress", "kind: drupal").replace("{kind: fresh}", baseline)
+    text = CLOUD.replace("kind: wordpress", f"kind: {kind}").replace("{kind: fresh}", baseline)
     text += f"database: {{engine: {engine}}}\n"
     assert [p.key for p in support.unsupported(loads(text, "a.yaml"))] == refused
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wizard.applications import application
 from wizard.applications.drupal_private import CLEANING as DRUPAL
+from wizard.applications.moodle_private import CLEANING as MOODLE
 from wizard.applications.wordpress_private import CLEANING
 from wizard.baselines.cleaning import Cleaning, Rows, statements
 
@@ -62,6 +63,26 @@ def test_accounts_logs_and_what_modules_keep_are_no_part_of_a_drupal_baseline() 
     seen = "(revision_id, langcode) NOT IN (SELECT vid, langcode FROM node_field_data)"
     for table in ("node__body", "node_r__1a2b3c4d5e"):
         assert f"DELETE FROM `{table}` WHERE deleted = 1 OR {seen}" in made
+
+
+def test_people_and_what_they_did_are_no_part_of_a_moodle_baseline() -> None:
+    for table in ("user_enrolments", "role_assignments", "groups", "groups_members", "grade_grades",
+                  "grade_items_history", "quiz_attempts", "question_attempt_step_data",
+                  "assign_submission", "assign_overrides", "forum_posts", "glossary_entries",
+                  "messages", "sessions", "external_tokens", "logstore_standard_log", "config_log",
+                  "oauth2_issuer", "user_preferences", "user_info_data", "task_log", "data_content",
+                  "backup_controllers", "competency_evidence", "lti_types_config", "scorm_attempt",
+                  "local_of_somebody"):  # fmt: skip
+        assert not MOODLE.takes_rows(table)
+    for table in ("course", "course_sections", "book_chapters", "quiz_slots", "question_answers",
+                  "qtype_multichoice_options", "workshopform_rubric_levels", "role_capabilities",
+                  "scorm_seq_rulecond", "qbank", "files"):  # fmt: skip
+        assert MOODLE.takes_rows(table)
+    made = statements(MOODLE, ["a_question_answers", "a_question", "a_user", "a_course"], "a_")
+    assert "DELETE FROM `a_user` WHERE username <> 'guest'" in made
+    asked = "(SELECT id FROM a_question WHERE 1 = 1)"
+    assert f"DELETE FROM `a_question_answers` WHERE question NOT IN {asked}" in made
+    assert MOODLE.leaves_out("moodledata/trashdir/ab/cd/abcd")
 
 
 def test_accounts_orders_and_what_plugins_keep_are_no_part_of_a_wordpress_baseline() -> None:

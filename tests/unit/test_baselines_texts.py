@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 
@@ -50,6 +51,20 @@ def test_values_within_values_come_back_as_they_were() -> None:
     assert back == outer
     if shutil.which("php"):
         subprocess.run(["php", "-r", "exit(unserialize($argv[1]) ? 0 : 1);", moved], check=True)
+
+
+def test_values_that_are_packed_stay_so() -> None:
+    def packed(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    block = 'O:8:"stdClass":1:{s:4:"text";s:%d:"by %s";}'
+    found = packed(block % (16, "jo@mail.net x"))
+    moved = packed(block % (len(MAIL) + 5, f"{MAIL} x"))
+    assert there(found) == moved
+    assert changed(moved, from_placeholders("h", "jo@mail.net")) == found
+    # nothing in it, and a word that looks like one
+    for text in (packed(block % (5, "me")), "Tzoo", "czochralski"):
+        assert there(text) == text
 
 
 def test_what_is_built_to_exhaust_is_text() -> None:

@@ -226,7 +226,8 @@ class Baseline(Section):
         None, description="The repository of its code, for php: baselines hold none."
     )
     release: Release | None = Field(
-        None, description="The release of its code, for joomla and drupal: baselines hold none."
+        None,
+        description="The release of its code, for joomla, drupal and moodle: baselines hold none.",
     )
 
 

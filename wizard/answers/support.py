@@ -71,7 +71,7 @@ MANAGED: Mapping[str, tuple[str, ...]] = {
 
 BEGIN_WITH: Mapping[str, tuple[str, ...]] = {
     "backup": ("wordpress", "joomla", "drupal", "moodle", "php", "static"),
-    "baseline": ("wordpress", "joomla", "drupal", "php"),
+    "baseline": ("wordpress", "joomla", "drupal", "moodle", "php"),
 }
 """The applications that can begin with content, by the kind of source."""
 

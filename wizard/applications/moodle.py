@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from wizard.applications.moodle_private import CLEANING
 from wizard.applications.released import SCRATCH, Released, written
 from wizard.machines.certificates import DATABASE_TRUST
 from wizard.machines.desired import Item
@@ -25,6 +26,7 @@ class Moodle(Released):
 
     kind = "moodle"
     health_path = "/login/index.php"
+    cleaning = CLEANING
     kept = ("moodledata",)
     stubs = (("config.php", "<?php\nrequire %s;\nrequire_once __DIR__ . '/lib/setup.php';\n"),)
     # Moodle asks for as many on the command line as for visitors

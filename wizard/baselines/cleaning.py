@@ -46,7 +46,8 @@ class Cleaning:
     paths below the writable folders that are not taken (`*` matches `/` too). `version` is a
     command for the webserver's shell that prints the application's version. `program` is a file of
     the webserver with SQL of the application's own, that cleans the copy before all else; it may
-    be missing. `engines` understand the SQL.
+    be missing. `engines` understand the SQL. `addressed` is a table with a column of names of files
+    that say what is in them: no file but those of its rows is taken, and none is changed.
     """
 
     rows: tuple[str, ...]
@@ -58,6 +59,7 @@ class Cleaning:
     left_out: tuple[str, ...] = ()
     program: str = ""
     engines: tuple[str, ...] = ("mariadb", "mysql")
+    addressed: tuple[str, str] | None = None
 
     def takes_rows(self, table: str, more: Iterable[str] = ()) -> bool:
         """Say whether the rows of a table (without prefix) are taken; `more`: patterns of those

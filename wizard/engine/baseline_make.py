@@ -45,7 +45,7 @@ KEPT = ("README.md", "LICENSE", "LICENSE.txt", "LICENCE")
 class Order:
     """A baseline to make in `folder`; `tables` are patterns of further ones whose rows are taken
     (without prefix), besides those that answers name. What was done is in `left_out` (files) and
-    `emptied` (tables)."""
+    `emptied` (tables); `named` are names of files in the rows (Cleaning.addressed)."""
 
     folder: Path
     author: str
@@ -54,6 +54,7 @@ class Order:
     tables: tuple[str, ...] = ()
     left_out: list[str] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
+    named: set[object] = field(default_factory=set)
 
     @property
     def new(self) -> Path:
@@ -230,6 +231,9 @@ def _tables(
                 file = path.open("x", encoding="utf-8", newline="\n")
             else:
                 rows += 1
+                if cleaning.addressed and statement.table == cleaning.addressed[0]:
+                    row = zip(statement.columns, statement.values, strict=True)
+                    order.named.add(dict(row)[cleaning.addressed[1]])
                 statement = statement.renamed(prefixed, prefix, PREFIX)
                 statement = statement.mapped(lambda text: texts.changed(text, change))
             assert file is not None
@@ -271,7 +275,7 @@ def _files(
     machine: str,
     report: Reporter,
 ) -> str:
-    change = texts.to_placeholders(hosts(context))
+    change = texts.to_placeholders(hosts(context)) if not cleaning.addressed else _unchanged
     count = size = 0
     archive = order.new / "archive"
     for name, folder in named(app).items():
@@ -290,6 +294,7 @@ def _files(
                     not member.isreg()
                     or cleaning.leaves_out(path, context.answers.baselines.without)
                     or tree.leaves_out(below, uploads)
+                    or (cleaning.addressed and PurePosixPath(path).name not in order.named)
                 ):
                     order.left_out.append(below)
                     continue
@@ -300,6 +305,10 @@ def _files(
                 count += 1
         archive.unlink()
     return f"{count} files, {size >> 10} KiB; {len(order.left_out)} left out"
+
+
+def _unchanged(data: bytes) -> bytes:
+    return data
 
 
 def _put(path: Path, data: bytes, change: Callable[[bytes], bytes]) -> int:

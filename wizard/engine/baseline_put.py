@@ -132,6 +132,7 @@ def _written(context: Context, app: Application, found: Fetched) -> BaselinePart
     in_rows = texts.from_placeholders(plan.hosts[0], plan.admin_email, plan.title)
     in_files = texts.from_placeholders(plan.hosts[0], plan.admin_email)
     prefixed = set(app.cleaning.prefixed) if app.cleaning else set()
+    addressed = app.cleaning is not None and app.cleaning.addressed is not None
     paths = sorted(entry.path for entry in found.entries)
     with parts.database.open("w", encoding="utf-8", newline="\n") as out:
         for path in paths:
@@ -145,7 +146,7 @@ def _written(context: Context, app: Application, found: Fetched) -> BaselinePart
         for path in paths:
             if path.startswith(f"{FILES}/"):
                 data = found.read(path)
-                new = in_files(data)
+                new = data if addressed else in_files(data)
                 data = new if new != data and tree.is_text(data) else data
                 member = tarfile.TarInfo(path.removeprefix(f"{FILES}/"))
                 member.size, member.mode = len(data), 0o644
