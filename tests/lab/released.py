@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,6 +82,28 @@ class Released:
         assert found is not None
         return found
 
+    def baseline_of_copy(self, version: str, emptied: str) -> Path:
+        """Make a baseline of `copy`; return its folder. Nothing must be found in it; `emptied` is a
+        table without its rows."""
+        made = self.site.run("baseline", "create", "copy", "--licence", "GPL-2.0-or-later")
+        assert "nothing was found" in made.stderr, made.stderr[-3000:]
+        assert emptied in made.stderr
+        folder = self.site.home / "baselines" / "copy"
+        manifest = json.loads((folder / "baseline.json").read_text())
+        kind = self.values["application"]["kind"]
+        assert (manifest["application"], manifest["application_version"]) == (kind, version)
+        return folder
+
+    def is_not_downgraded(self, name: str, number: int, said: str) -> None:
+        """See that an older release than its content's is refused to a deployment."""
+        answers = self.folder / f"{name}.yaml"
+        values = yaml.safe_load(answers.read_text())
+        values["application"]["source"]["release"] = self.release(number)
+        answers.write_text(yaml.safe_dump(values))
+        refused = self.site.run("deploy", answers, "--json", "--yes", check=False)
+        assert refused.returncode != 0
+        assert said in refused.stderr
+
     def copy(self) -> State:
         """Return what the home knows of the copy."""
         found = load_state(self.site.home / "deployments" / "copy" / "state.json")
@@ -91,9 +114,9 @@ class Released:
         """Return what a shell command prints on a machine of the copy."""
         return self.site.on(machine, command, stdin, "copy")
 
-    def secret(self, name: str) -> str:
-        """Return a secret of the copy."""
-        return self.site.run("secret", name, "--deployment", "copy").stdout.strip()
+    def secret(self, name: str, deployment: str = "copy") -> str:
+        """Return a secret of the copy, or of another one."""
+        return self.site.run("secret", name, "--deployment", deployment).stdout.strip()
 
 
 @contextmanager

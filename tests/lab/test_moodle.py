@@ -152,12 +152,7 @@ def becomes_a_baseline(moodle: Released) -> None:
         name = made.text
     moodle.in_copy("db1", "mariadb moodle", PLANT.replace("PREFIX_", prefix).replace("COPY", COPY))
     moodle.in_copy("web1", "echo Hush > /srv/site/shared/moodledata/filedir/" + "0" * 40)
-    done = moodle.site.run("baseline", "create", "copy", "--licence", "GPL-2.0-or-later")
-    assert "nothing was found" in done.stderr, done.stderr[-3000:]
-    assert "assign_submission" in done.stderr
-    folder = moodle.site.home / "baselines" / "copy"
-    manifest = json.loads((folder / "baseline.json").read_text())
-    assert (manifest["application"], manifest["application_version"]) == ("moodle", "5.0.2")
+    folder = moodle.baseline_of_copy("5.0.2", "assign_submission")
     rows = b"".join(path.read_bytes() for path in folder.glob("database/*"))
     files = {path.name: path.read_bytes() for path in folder.glob("files/**/*") if path.is_file()}
     private = ("editor", "$2y$", "Hush", "Jo Doe", "Admin User", COPY, "person.org", "10.9.8.7",
@@ -180,7 +175,7 @@ def becomes_a_baseline(moodle: Released) -> None:
         assert visitor.get(f"/pluginfile.php/{name}/a.bin").content == file
         assert visitor.get("/course/index.php?files").text.split()[1] == name
         assert "lost" not in visitor.get("/course/index.php?files").text
-        word = moodle.site.run("secret", "admin_password", "--deployment", "third").stdout.strip()
+        word = moodle.secret("admin_password", "third")
         login = {"username": "editor", "password": word}
         assert visitor.client.post("/login/index.php", data=login).text == "logged in"
 
@@ -197,13 +192,8 @@ def becomes_a_baseline(moodle: Released) -> None:
         "10", "0", "70", "1",
     ]  # fmt: skip
     # a database cannot be downgraded
-    answers = moodle.folder / "third.yaml"
-    values = yaml.safe_load(answers.read_text())
-    values["application"]["source"]["release"] = moodle.release(1)
-    answers.write_text(yaml.safe_dump(values))
-    refused = moodle.site.run("deploy", answers, "--json", "--yes", check=False)
-    assert refused.returncode != 0
-    assert "is OLDER than the version that made these databases" in refused.stderr
+    said = "is OLDER than the version that made these databases"
+    moodle.is_not_downgraded("third", 1, said)
 
 
 def _config(on: Callable[[str, str, str], str]) -> str:

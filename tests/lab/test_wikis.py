@@ -90,10 +90,6 @@ def test_a_wiki_of_debian_is_own_php(own: Own, tmp_path: Path) -> None:
         # behind a program's name
         assert wiki.get("/rest.php/v1/page/Harbour").json()["source"] == "Ships come and go."
 
-        # a second version of a page, which hides what it said before
-        wiki.write("Plans", "Jo Doe will buy the harbour.")
-        wiki.write("Plans", "Write to jo@person.org, see https://www.rehearsal.test/index.php")
-
     site.run("backup")
     files, rows = files_of(site.on), site.on("db1", DUMP)
     copy = own.begin()
@@ -106,12 +102,19 @@ def test_a_wiki_of_debian_is_own_php(own: Own, tmp_path: Path) -> None:
         assert hashlib.sha256(shown.content).digest() == hashlib.sha256(film).digest()
         assert state.hosts[0] not in wiki.get("/index.php/Main_Page").text
         assert wiki.log_in_as(state.admin_user.title(), copy.secret("admin_password")) == "Success"
+    assert copy.on("db1", f"mariadb-dump php | grep -c {state.hosts[0]}; true") == "0\n"
     becomes_a_baseline(own, film)
 
 
 def becomes_a_baseline(own: Own, film: bytes) -> None:
     """See that a baseline of the wiki holds nobody and nothing private, and is a wiki again."""
     site = own.site
+    with Wiki(site.state()) as wiki:
+        password = site.secrets()["admin_password"].reveal()
+        assert wiki.log_in_as(site.state().admin_user.title(), password) == "Success"
+        # a second version of a page, which hides what it said before
+        wiki.write("Plans", "Jo Doe will buy the harbour.")
+        wiki.write("Plans", "Write to jo@person.org, see https://www.rehearsal.test/index.php")
     made = site.run("baseline", "create", "demo", "--licence", "CC-BY-SA-4.0")
     assert "nothing was found" in made.stderr, made.stderr[-3000:]
     assert "watchlist" in made.stderr
