@@ -49,6 +49,7 @@ def config(networks: tuple[str, ...] = OLD, role: str = "database") -> Config:
         (),
         Path("/srv/shared-config"),
         "unit",
+        Path("/srv/shared-config"),
         edge=Edge("https://api.test/ips", networks),
     )
 

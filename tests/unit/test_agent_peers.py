@@ -29,6 +29,7 @@ CONFIG = Config(
     peers=(Peer("web9", "webserver", "10.77.0.99"),),
     shared_config=Path("/srv/shared-config"),
     shared_config_unit="x.mount",
+    registry=Path("/srv/shared-config"),
 )
 DB1 = {"name": "db1", "role": "database", "address": "10.77.0.12"}
 WEB1 = {"name": "web1", "role": "webserver", "address": "10.77.0.11"}

@@ -41,6 +41,7 @@ CONFIG = Config(
     peers=(),
     shared_config=Path("/srv/shared-config"),
     shared_config_unit="x.mount",
+    registry=Path("/srv/shared-config"),
 )
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from wizard import __version__
@@ -239,10 +240,12 @@ def begin_content(places: Places) -> Result:
 
 def copy_database(verb: str, places: Places) -> Result:
     """Make, clean or drop a copy of the database, as the order on standard input says."""
-    order = _order()
-    if verb == "clean":
-        return {"ok": True, **scratch.clean(order, places)}
-    return {"ok": True, **{"make": scratch.make, "drop": scratch.drop}[verb](order)}
+    verbs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "make": scratch.make,
+        "clean": partial(scratch.clean, places=places),
+        "drop": scratch.drop,
+    }
+    return {"ok": True, **verbs[verb](_order())}
 
 
 def _order() -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Config:
     peers: tuple[Peer, ...]
     shared_config: Path
     shared_config_unit: str
+    registry: Path
     hosts: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     certificate: str = ""
@@ -89,7 +90,6 @@ class Config:
     mail: mail.Mail | None = None
     build_machine_at: int = 0
     administrator: str = ""
-    registry: Path = Path("/srv/shared-config")
 
 
 def load(path: Path) -> Config:

@@ -69,24 +69,21 @@ def steps(context: Context, order: Order) -> list[Step]:
     order.tables = (*context.answers.baselines.rows, *order.tables)
     keeper = keepers(context)
     files = keeper["files"]
-    database = [
-        Step(
-            "baseline:database",
-            "copy the database, clean the copy, fetch it",
-            partial(_database, context, order, app, cleaning, name),
-            machine=name,
-            expected=8,
-        )
-        for part, name in keeper.items()
-        if part == "database"
-    ]
+    database = Step(
+        "baseline:database",
+        "copy the database, clean the copy, fetch it",
+        partial(_database, context, order, app, cleaning, keeper.get("database", "")),
+        machine=keeper.get("database", ""),
+        expected=8,
+    )
+    before = [database] if "database" in keeper else []
     return [
-        *database,
+        *before,
         Step(
             "baseline:files",
             "fetch the files",
             partial(_files, context, order, app, cleaning, files),
-            needs=tuple(step.id for step in database),
+            needs=tuple(step.id for step in before),
             machine=files,
             expected=5,
         ),
@@ -354,7 +351,7 @@ def _write(
     manifest = Manifest(
         application=context.plan.application.kind,
         application_version=version.getvalue().decode(errors="replace").strip()[:40],
-        engine=_engine(context),
+        engine=engine(context),
         licence=order.licence,
         price=order.price,
         author=order.author,
@@ -376,7 +373,8 @@ def _write(
     return f"{manifest.application} {manifest.application_version}, in {folder}"
 
 
-def _engine(context: Context) -> str:
+def engine(context: Context) -> str:
+    """Return which database the deployment has, as manifests say it."""
     return context.plan.database_engine if context.plan.of_role(Role.DATABASE) else NONE
 
 

@@ -22,13 +22,12 @@ from wizard.baselines.tree import Refused
 from wizard.engine import agents, open, ssh
 from wizard.engine import baseline_repository as repository
 from wizard.engine.backups import LONGEST, keepers
-from wizard.engine.baseline_make import named, uploads_below
+from wizard.engine.baseline_make import engine, named, uploads_below
 from wizard.engine.baseline_repository import Fetched
 from wizard.engine.context import OWN, BaselineParts, Context
 from wizard.engine.graph import Reporter, Step
 from wizard.errors import AnswersError, MachineError
 from wizard.home.files import make_folder
-from wizard.rules import Role
 from wizard.secrets import Secret
 
 FETCH = "baseline"
@@ -53,26 +52,23 @@ def steps(context: Context, put: str) -> list[Step]:
         return []
     keeper = keepers(context)
     ready = (FETCH, *(f"configure:{name}" for name in keeper.values()))
-    database = [
-        Step(
-            "content:database",
-            "load the baseline's database",
-            partial(_load, context, name),
-            needs=ready,
-            machine=name,
-            expected=5,
-        )
-        for part, name in keeper.items()
-        if part == "database"
-    ]
+    database = Step(
+        "content:database",
+        "load the baseline's database",
+        partial(_load, context, keeper.get("database", "")),
+        needs=ready,
+        machine=keeper.get("database", ""),
+        expected=5,
+    )
+    before = [database] if "database" in keeper else []
     return [
         Step(FETCH, "fetch and verify the baseline", partial(_fetch, context, source), expected=3),
-        *database,
+        *before,
         Step(
             put,
             "unpack the baseline's files",
             partial(_unpack, context, keeper["files"]),
-            needs=tuple(step.id for step in database) or ready,
+            needs=tuple(step.id for step in before) or ready,
             machine=keeper["files"],
             expected=5,
         ),
@@ -112,10 +108,10 @@ def _refuse_other(context: Context, manifest: Manifest) -> None:
     problems = []
     if manifest.application != plan.application.kind:
         problems.append(f"it is of {manifest.application}, not of {plan.application.kind}")
-    engine = plan.database_engine if plan.of_role(Role.DATABASE) else NONE
+    own = engine(context)
     like = ({"mariadb", "mysql"}, {"postgresql"}, {NONE})
-    if not any({manifest.engine, engine} <= engines for engines in like):
-        problems.append(f"its database is {manifest.engine}, not {engine}")
+    if not any({manifest.engine, own} <= engines for engines in like):
+        problems.append(f"its database is {manifest.engine}, not {own}")
     if problems:
         raise Refused(problems)
 

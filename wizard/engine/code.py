@@ -19,7 +19,8 @@ from wizard.engine.graph import Reporter, Step
 from wizard.errors import MachineError, UsageError
 from wizard.machines.certificates import DATABASE_TRUST
 from wizard.machines.job import DatabaseSettings
-from wizard.machines.places import BUCKET, SHARED_CONFIG, SITE
+from wizard.machines.places import SITE
+from wizard.machines.shared_config import bucket_at
 from wizard.rules import Role
 from wizard.secrets import Secret, generate
 
@@ -204,7 +205,7 @@ def bring(context: Context, machine: str, _report: Reporter) -> str:
             return "is there"
         made = ssh.run(client, ("install", "-d", "-m", "0700", f"{SITE}/archives"))
         if context.plan.mode == "production":
-            bucket = BUCKET if context.plan.file_system else SHARED_CONFIG
+            bucket = bucket_at(context.plan.mode, context.plan.file_system)
             copied = ssh.run(
                 client, ("cp", f"{bucket}/{FOLDER}{name}", f"{there}.new"), seconds=300
             )

@@ -66,7 +66,7 @@ def build() -> bytes:
 
 
 def _mounts(job: MachineJob) -> Iterator[str]:
-    if shared_config.bucket_at(job) == BUCKET:
+    if shared_config.bucket_at(job.mode, job.file_system) == BUCKET:
         yield BUCKET_UNIT
     if uploads.place(job):
         yield UPLOADS_UNIT
@@ -104,7 +104,7 @@ def machine_config(job: MachineJob) -> dict[str, Any]:
         "edge": job.edge and {"url": job.edge.url, "networks": list(job.edge.networks)},
         "shared_config": SHARED_CONFIG,
         "shared_config_unit": SHARED_CONFIG_UNIT,
-        "registry": shared_config.bucket_at(job),
+        "registry": shared_config.bucket_at(job.mode, job.file_system),
         "services": ["cron.service", "ssh.service", *_services(job), *_mounts(job)],
         "certificate": (f"{TLS}/current/fullchain.pem" if job.role is Role.WEBSERVER else ""),
         "files": _files(job),

@@ -14,9 +14,8 @@ from wizard.machines.templates import render
 
 def parts(job: MachineJob, _facts: Facts) -> tuple[Part, ...]:
     """Return the parts of an autoscaler."""
-    install = render(
-        "autoscaler/install.sh.j2", program=PROGRAM, digest=job.product, shared=bucket_at(job)
-    )
+    shared = bucket_at(job.mode, job.file_system)
+    install = render("autoscaler/install.sh.j2", program=PROGRAM, digest=job.product, shared=shared)
     return (
         Part(
             "autoscaler",

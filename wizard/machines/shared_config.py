@@ -33,7 +33,7 @@ def part(job: MachineJob) -> Part:
         files = _bucket(job, SHARED_CONFIG_UNIT, SHARED_CONFIG)
     else:
         files, steps = _file_system(job, job.file_system)
-        if bucket_at(job) == BUCKET:
+        if bucket_at(job.mode, job.file_system) == BUCKET:
             mounted.append((BUCKET_UNIT, BUCKET))
             files += _bucket(job, BUCKET_UNIT, BUCKET)
     units = tuple(unit for unit, _ in mounted)
@@ -52,10 +52,11 @@ def part(job: MachineJob) -> Part:
     )
 
 
-def bucket_at(job: MachineJob) -> str:
-    """Return where the machine has what is in the bucket: what the build machine and autoscalers
-    leave there, their program and code, and each machine's word. In development mode none is."""
-    apart = job.file_system is not None and job.mode == "production"
+def bucket_at(mode: str, file_system: object | None) -> str:
+    """Return where machines have what the build machine and autoscalers leave in the bucket, their
+    program and code, and where their own word goes. `file_system`: what is shared instead of it.
+    In development mode nobody looks into the bucket: it is mounted nowhere then."""
+    apart = mode == "production" and file_system is not None
     return BUCKET if apart else SHARED_CONFIG
 
 

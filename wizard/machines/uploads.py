@@ -33,7 +33,7 @@ def parts(job: MachineJob) -> tuple[Part, ...]:
     path = place(job)
     if not path:
         return ()
-    mount = "mount-uploads"
+    mount, bucket = "mount-uploads", bucket_at(job.mode, job.file_system)
     unit = render(
         "common/shared-config.service.j2",
         bucket=job.bucket,
@@ -54,7 +54,7 @@ def parts(job: MachineJob) -> tuple[Part, ...]:
                     mount,
                     # s3fs mounts no folder that is not there, nor over files (a release of before
                     # there were such folders has left its mark)
-                    f"mkdir -p {bucket_at(job)}/{FOLDER}; mountpoint -q {path}"
+                    f"mkdir -p {bucket}/{FOLDER}; mountpoint -q {path}"
                     f" || rm -f {path}/.revision; systemctl daemon-reload"
                     f" && systemctl restart {UPLOADS_UNIT}",
                 ),
